@@ -1,0 +1,38 @@
+"""What can go wrong because of the input, each kind with its exit code."""
+
+
+class CdmError(Exception):
+    """An error that one line explains; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(CdmError):
+    """A wrong flag, a path that is not there, an unknown config key or name."""
+
+    exit_code = 2
+
+
+class VolumeError(CdmError):
+    """A volume that cannot be used; the message begins with the file's path."""
+
+    exit_code = 4
+
+
+class CheckpointError(CdmError):
+    """A checkpoint or state dict that is missing, damaged or of another architecture."""
+
+    exit_code = 5
+
+
+class DivergedError(CdmError):
+    """Training met a NaN or an infinity."""
+
+    exit_code = 6
+
+
+def choose(table: dict, name: str, what: str):
+    """`table[name]`, or a UsageError that lists the known names of `what`."""
+    if name not in table:
+        raise UsageError(f"unknown {what} '{name}': choose one of {', '.join(sorted(table))}")
+    return table[name]
