@@ -1,0 +1,1 @@
+"""Configurations: `default` holds every knob once, the others what differs."""

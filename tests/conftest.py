@@ -7,3 +7,52 @@ os.environ["XLA_FLAGS"] = (
 ).strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+
+TINY = (
+    "--config.preprocess.spacing=8.0",
+    "--config.preprocess.shape=(24,28,24)",
+    "--config.model.channels=8",
+    "--config.model.blocks=1",
+    "--config.encoder.features=16",
+    "--config.train.steps=4",
+    "--config.train.batch=4",
+    "--config.train.warmup=0",
+    "--config.train.log_every=1",
+    "--config.train.eval_every=2",
+    "--config.sampler.batch=8",
+)
+"""Overrides of configs/demo.py under which a run takes seconds."""
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(tmp_path_factory) -> Path:
+    """A cohort of ten real NIfTI subjects in the published tree."""
+    from cdm_jax.data.phantom import write_cohort
+
+    folder = tmp_path_factory.mktemp("cohort")
+    write_cohort(folder, seed=5, train=4, val=2, test_healthy=1, val_patients=1, test_patients=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_cohort):
+    """tiny_config(*overrides) -> the tiny run's config."""
+    from cdm_jax import config
+
+    return lambda *more: config.load("configs/demo.py", [*TINY, f"--config.data.root={tiny_cohort}", *more])
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config, tmp_path_factory) -> Path:
+    """The workdir of a tiny model, trained for four steps and calibrated."""
+    from cdm_jax.evaluate import evaluate
+    from cdm_jax.train import train
+
+    workdir = tmp_path_factory.mktemp("run")
+    train(tiny_config(), workdir)
+    evaluate(workdir)
+    return workdir

@@ -1,0 +1,9 @@
+"""Which noises there are: noise(key[B], shape, **settings) -> eps[B,H,W,C]."""
+
+from cdm_jax.noise.gaussian import gaussian
+from cdm_jax.noise.keys import image_keys
+from cdm_jax.noise.simplex import simplex
+
+NOISES = {"gaussian": gaussian, "simplex": simplex}
+
+__all__ = ["NOISES", "gaussian", "image_keys", "simplex"]

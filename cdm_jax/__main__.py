@@ -1,0 +1,7 @@
+"""`python -m cdm_jax VERB` is `cdm VERB`."""
+
+import sys
+
+from cdm_jax.cli.main import main
+
+sys.exit(main())

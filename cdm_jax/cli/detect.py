@@ -1,0 +1,41 @@
+"""`cdm detect`."""
+
+import argparse
+import sys
+
+EXAMPLE = """example:
+  cdm detect -i scan.nii.gz --workdir demo_out/run -o out/
+
+Scans must be skull-stripped, or come with --mask. For every scan STEM five files are written:
+STEM_desc-recon.nii.gz, STEM_desc-anomaly.nii.gz, STEM_desc-lesion_mask.nii.gz, STEM.json, STEM.png.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EXAMPLE
+    parser.add_argument(
+        "-i", "--input", required=True, metavar="PATH", help="a NIfTI file, or a folder of them"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a trained model")
+    parser.add_argument(
+        "--mask", metavar="PATH", help="brain mask, or a folder of masks with the scans' names"
+    )
+    parser.add_argument("--threshold", type=float, help="of the anomaly map, in place of the calibrated one")
+    parser.add_argument("--seed", type=int, help="of the noise, in place of the training seed")
+
+
+def run(args: argparse.Namespace) -> int:
+    from cdm_jax.detect import detect_all
+
+    failed = detect_all(
+        args.input,
+        args.output,
+        workdir=args.workdir,
+        mask=args.mask,
+        threshold=args.threshold,
+        seed=args.seed,
+    )
+    for path, reason in failed.items():
+        print(f"failed: {path}: {reason}", file=sys.stderr)
+    return 4 if failed else 0

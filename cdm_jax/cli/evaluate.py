@@ -1,0 +1,22 @@
+"""`cdm evaluate`."""
+
+import argparse
+
+EXAMPLE = """example:
+  cdm evaluate --workdir=demo_out/run
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EXAMPLE
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a training run")
+    parser.add_argument("--data", metavar="DIR", help="data root, if it is not where training found it")
+
+
+def run(args: argparse.Namespace) -> None:
+    from cdm_jax.evaluate import evaluate
+    from cdm_jax.report.table import markdown
+
+    rows = evaluate(args.workdir, data=args.data)
+    print(markdown(rows))
+    print(f"written: {args.workdir}/calibration.json, evaluation.json, evaluation.csv, evaluation.md")

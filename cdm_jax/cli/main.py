@@ -1,0 +1,67 @@
+"""`cdm VERB`: reads the command line, runs one verb, turns errors into exit codes."""
+
+import argparse
+import importlib
+import sys
+
+from cdm_jax import __version__
+from cdm_jax.errors import CdmError, UsageError
+
+VERBS = {
+    "demo": "make a cohort, train, calibrate, score it and show the result",
+    "train": "train a model on healthy volumes",
+    "evaluate": "choose a threshold on validation cases and score the test cases",
+    "detect": "find anomalies in NIfTI volumes",
+    "doctor": "show devices, versions and what stands in the way of speed",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of all verbs; a verb's module is read only when it is the one called."""
+    top = argparse.ArgumentParser(
+        prog="cdm",
+        description="Unsupervised anomaly detection in brain MRI with conditioned diffusion models.",
+        epilog="'cdm VERB --help' shows a verb's options and an example. For research only, not for diagnosis.",
+    )
+    top.add_argument("--version", action="version", version=f"cdm_jax {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, what in VERBS.items():
+        verb = verbs.add_parser(
+            name,
+            help=what,
+            description=what.capitalize() + ".",
+            formatter_class=argparse.RawTextHelpFormatter,
+        )
+        verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        module = importlib.import_module(f"cdm_jax.cli.{name}")
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `cdm`; returns the exit code (0 done, 2 usage, 4 volumes failed, 5 checkpoint, 6 diverged, 130)."""
+    args, rest = parser().parse_known_args(arguments)
+    try:
+        args.overrides = overrides(rest, args)
+        return args.run(args) or 0
+    except CdmError as error:
+        if args.debug:
+            raise
+        print(f"cdm {args.verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"cdm {args.verb}: interrupted", file=sys.stderr)
+        return 130
+
+
+def overrides(rest: list[str], args: argparse.Namespace) -> list[str]:
+    """The `--config.key=value` options, where the verb takes a config; anything else is refused."""
+    unknown = [word for word in rest if not (word.startswith("--config.") and "config" in args)]
+    if unknown:
+        raise UsageError(f"unknown option {' '.join(unknown)}; see 'cdm {args.verb} --help'")
+    return rest
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Where configs come from: Python files, overrides on the command line, and the copy each run keeps."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+import cdm_jax.configs
+from cdm_jax.configs import default
+from cdm_jax.errors import CheckpointError, UsageError
+from cdm_jax.files import write_json
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The locked config of a Python file with `--config.key=value` overrides applied.
+
+    Raises:
+      UsageError: no such file, an unknown key (names the nearest known) or a value of another type.
+    """
+    path = find(path)
+    known = flatten(default.get_config())
+    for override in overrides:
+        check_override(override, known)
+    values, words = flags.FlagValues(), ["cdm", f"--config={path}", *overrides]
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
+    try:
+        values(words)
+        return values.config.lock()
+    except (flags.Error, ValueError, TypeError) as error:
+        raise UsageError(f"{path}: {str(error).splitlines()[-1]}") from error
+
+
+def find(path: str | Path) -> Path:
+    """`path` itself, or the shipped config of that name, so that configs/demo.py is found from any folder."""
+    path = Path(path)
+    shipped = Path(cdm_jax.configs.__file__).parent / path.name
+    for candidate in (path, shipped):
+        if candidate.is_file():
+            return candidate
+    names = ", ".join(sorted(f"configs/{p.name}" for p in shipped.parent.glob("[a-z]*.py")))
+    raise UsageError(f"{path}: no such config; shipped ones are {names}")
+
+
+def check_override(override: str, known: dict) -> None:
+    """Refuse anything but --config.KEY=VALUE with a known KEY."""
+    name, equals, _ = override.partition("=")
+    key = name.removeprefix("--config.")
+    if key == name or not equals:
+        raise UsageError(f"{override}: not an option here; overrides read --config.key=value")
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=3, cutoff=0.3)
+        raise UsageError(f"unknown config key '{key}': the nearest known are {', '.join(near) or 'none'}")
+
+
+def flatten(config: ConfigDict, prefix: str = "") -> dict:
+    """{"a.b": value} of a nested config."""
+    flat = {}
+    for name, value in config.items():
+        flat |= (
+            flatten(value, f"{prefix}{name}.") if isinstance(value, ConfigDict) else {prefix + name: value}
+        )
+    return flat
+
+
+def write(path: str | Path, config: ConfigDict) -> None:
+    """Keep `config` as JSON."""
+    write_json(path, config.to_dict())
+
+
+def read(path: str | Path) -> ConfigDict:
+    """The config that `write` kept; it must have the keys of configs/default.py, no more and no fewer.
+
+    Raises:
+      CheckpointError: the file is missing, damaged or of another version of this package.
+    """
+    try:
+        kept = ConfigDict(json.loads(Path(path).read_text()))
+        config = default.get_config()
+        differing = sorted(flatten(kept).keys() ^ flatten(config).keys())
+        if differing:
+            raise CheckpointError(f"{path}: its keys are of another version ({', '.join(differing[:5])})")
+        config.update(tuples(kept))
+        return config.lock()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: missing, so this folder holds no trained model") from error
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged ({error})") from error
+
+
+def tuples(config: ConfigDict) -> dict:
+    """The config as a dict whose lists are tuples again, as JSON has none."""
+    return {
+        name: tuples(value)
+        if isinstance(value, ConfigDict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for name, value in config.items(preserve_field_references=False)
+    }

@@ -1,0 +1,86 @@
+"""Detection over files: scans in, five files a scan out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+
+from cdm_jax import provenance
+from cdm_jax.data import volume as volumes
+from cdm_jax.detector import Detection, Detector
+from cdm_jax.errors import UsageError, VolumeError
+from cdm_jax.files import write_json
+from cdm_jax.progress import Progress
+from cdm_jax.report.slices import draw_slices
+
+
+def detect_all(
+    source: str | Path,
+    output: str | Path,
+    *,
+    workdir: str | Path,
+    mask: str | Path | None = None,
+    threshold: float | None = None,
+    seed: int | None = None,
+) -> dict[Path, str]:
+    """Run `Detector.detect` on a file or a folder of files and write the results to `output`.
+
+    A volume that cannot be used does not stop the others.
+    Returns: the volumes that failed, each with the reason. Raises: as `Detector.load`, and UsageError for
+      paths that are not there and an output folder that cannot be written.
+    """
+    scans = volumes.list_volumes(source)
+    masks = {scan: find_mask(mask, scan) for scan in scans}
+    check_names(scans)
+    check_writable(Path(output))
+    detector = Detector.load(workdir)
+    if seed is not None:
+        detector = replace(detector, config=detector.config.copy_and_resolve_references())
+        with detector.config.unlocked():
+            detector.config.seed = seed
+    failed = {}
+    with Progress(len(scans), "detect", "volume") as progress:
+        for scan in scans:
+            try:
+                write_detection(Path(output), detector.detect(scan, masks[scan], threshold))
+            except VolumeError as error:
+                failed[scan] = str(error).removeprefix(f"{scan}: ")
+            progress.advance()
+    return failed
+
+
+def write_detection(output: Path, detection: Detection) -> Path:
+    """Write the five files of one scan; returns the picture's path."""
+    name = volumes.stem(detection.scan.path)
+    arrays = {"recon": detection.recon, "anomaly": detection.anomaly, "lesion_mask": detection.lesion_mask}
+    for what, array in arrays.items():
+        volumes.write(output / f"{name}_desc-{what}.nii.gz", array, detection.scan)
+    write_json(output / f"{name}.json", detection.facts | {"environment": provenance.environment()})
+    picture = output / f"{name}.png"
+    draw_slices(picture, detection)
+    return picture
+
+
+def find_mask(mask: str | Path | None, scan: Path) -> Path | None:
+    """The mask of `scan`: the file given, or the one with the scan's name in the folder given."""
+    if mask is None or not Path(mask).is_dir():
+        return None if mask is None else Path(mask)
+    for suffix in (".nii.gz", ".nii"):
+        path = Path(mask) / f"{volumes.stem(scan)}{suffix}"
+        if path.exists():
+            return path
+    raise UsageError(f"{mask}: holds no mask named {volumes.stem(scan)}.nii.gz")
+
+
+def check_names(scans: list[Path]) -> None:
+    """Refuse two scans whose results would have one name."""
+    names = [volumes.stem(scan) for scan in scans]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"two scans are named {twice[0]}: their results would overwrite each other")
+
+
+def check_writable(output: Path) -> None:
+    """Fail before any work if results could not be written."""
+    write_json(output / ".cdm-writable", {})
+    (output / ".cdm-writable").unlink()

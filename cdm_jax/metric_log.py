@@ -1,0 +1,37 @@
+"""Numbers a run leaves behind: one JSON line a record, and the same as CSV."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from cdm_jax.files import write_text
+
+
+def read(path: Path) -> list[dict]:
+    """All records of a JSON-lines file; none if it does not exist."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def rewind(path: Path, step: int) -> None:
+    """Drop every record past `step`, which a resumed run will write again."""
+    kept = [record for record in read(path) if record["step"] <= step]
+    if path.exists():
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def append(path: Path, record: dict) -> None:
+    """Add one record as a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def to_csv(records: list[dict]) -> str:
+    """The records as CSV text, columns in the order of first appearance, empty where a record lacks one."""
+    columns = list(dict.fromkeys(name for record in records for name in record))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()

@@ -1,0 +1,127 @@
+"""How does the denoising UNet turn a noised image, its step and a condition into a prediction?"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cdm_jax.errors import UsageError
+from cdm_jax.models.layers import (
+    EmbeddingMLP,
+    GroupNorm,
+    ResidualBlock,
+    SelfAttention,
+    downsample,
+    timestep_embedding,
+    uniform_init,
+    upsample,
+    zero_init,
+)
+
+
+class UNet(nn.Module):
+    """UNet of the guided-diffusion family, one channel in and out.
+
+    Attributes:
+      base_channels: channels at full resolution, before the multiplier.
+      multipliers: of the channels, one a level; each level halves the resolution of the one before.
+      blocks: residual blocks a level (one more on the way up).
+      attention_levels: downsampling factors (1, 2, 4, ...) with attention after each residual block. The
+        published (3, 6, 12) match no level, which leaves the one in the middle.
+      head_channels: channels an attention head.
+      cond_features: E, length of the condition vector; None for an unconditional model.
+      dropout: rate inside the residual blocks; needs the rng "dropout" in training when above 0.
+      dtype: of the computation; parameters, normalisation, softmax and the output are float32.
+
+    Source: Dhariwal and Nichol 2021, section 3; condition as in Behrendt et al. 2025 (arXiv 2312.04215).
+    """
+
+    base_channels: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 2)
+    blocks: int = 3
+    attention_levels: tuple[int, ...] = (3, 6, 12)
+    head_channels: int = 64
+    cond_features: int | None = None
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x_t: jax.Array, t: jax.Array, cond: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """x_t[B,H,W,1], t[B] (steps, from 0), cond[B,E] or None -> prediction[B,H,W,1], float32.
+
+        Raises:
+          UsageError: H or W is no multiple of the coarsest level's factor, or the condition is missing,
+            unexpected or of another length.
+        """
+        self._check(x_t, cond)
+        embedding = self._embed(t, cond)
+        channels = [self.base_channels * multiplier for multiplier in self.multipliers]
+        h = nn.Conv(
+            channels[0], (3, 3), padding=1, kernel_init=uniform_init, dtype=self.dtype, name="input_0_0"
+        )(x_t)
+        skips = self._down(h, embedding, channels, train)
+        h = self._middle(skips[-1], embedding, train)
+        h = self._up(h, skips, embedding, channels, train)
+        # Last layers in float32: the anomaly map is a small difference of images.
+        h = nn.silu(GroupNorm(name="head_norm")(h))
+        return nn.Conv(1, (3, 3), padding=1, kernel_init=zero_init, dtype=jnp.float32, name="head_conv")(h)
+
+    def _embed(self, t: jax.Array, cond: jax.Array | None) -> jax.Array:
+        """Time embedding, followed by the condition's where there is one: [B,F] or [B,2F], F = 4 base."""
+        features = 4 * self.base_channels
+        time = EmbeddingMLP(features, name="time_embed")(timestep_embedding(t, self.base_channels))
+        if cond is None:
+            return time
+        return jnp.concatenate([time, EmbeddingMLP(features, name="cond_embed")(cond)], axis=-1)
+
+    def _down(self, h, embedding, channels, train) -> list[jax.Array]:
+        """Every activation on the way down, finest first; the last is the coarsest level's output."""
+        skips = [h]
+        for level, width in enumerate(channels):
+            for _ in range(self.blocks):
+                name = f"input_{len(skips)}"
+                h = self._residual(width, f"{name}_0")(h, embedding, train)
+                if 2**level in self.attention_levels:
+                    h = self._attend(h, f"{name}_1")
+                skips.append(h)
+            if level < len(channels) - 1:
+                h = self._residual(width, f"input_{len(skips)}_0", downsample)(h, embedding, train)
+                skips.append(h)
+        return skips
+
+    def _middle(self, h, embedding, train) -> jax.Array:
+        width = h.shape[-1]
+        h = self._residual(width, "middle_0")(h, embedding, train)
+        h = self._attend(h, "middle_1")
+        return self._residual(width, "middle_2")(h, embedding, train)
+
+    def _up(self, h, skips, embedding, channels, train) -> jax.Array:
+        """Back to full resolution; every block also sees one activation of the way down, coarsest first."""
+        remaining = list(skips)
+        for level, width in reversed(list(enumerate(channels))):
+            attends = 2**level in self.attention_levels
+            for block in range(self.blocks + 1):
+                name = f"output_{len(skips) - len(remaining)}"
+                h = jnp.concatenate([h, remaining.pop()], axis=-1)
+                h = self._residual(width, f"{name}_0")(h, embedding, train)
+                if attends:
+                    h = self._attend(h, f"{name}_1")
+                if level > 0 and block == self.blocks:
+                    h = self._residual(width, f"{name}_{1 + attends}", upsample)(h, embedding, train)
+        return h
+
+    def _residual(self, channels: int, name: str, resample=None) -> ResidualBlock:
+        return ResidualBlock(channels, resample, self.dropout, self.dtype, name=name)
+
+    def _attend(self, h: jax.Array, name: str) -> jax.Array:
+        """The one place that decides which kind of attention stands between the residual blocks."""
+        return SelfAttention(self.head_channels, self.dtype, name=name)(h)
+
+    def _check(self, x_t: jax.Array, cond: jax.Array | None) -> None:
+        factor = 2 ** (len(self.multipliers) - 1)
+        if x_t.shape[1] % factor or x_t.shape[2] % factor:
+            raise UsageError(f"UNet: height and width must be multiples of {factor}, not {x_t.shape[1:3]}")
+        given = None if cond is None else cond.shape[-1]
+        if given != self.cond_features:
+            raise UsageError(f"UNet: built for a condition of length {self.cond_features}, given {given}")

@@ -1,0 +1,77 @@
+"""What training minimises."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cdm_jax.diffusion import TARGETS, Noise, q_sample, to_model_range
+from cdm_jax.errors import choose
+from cdm_jax.schedule import Schedule, snr
+
+Objective = Callable[..., tuple[jax.Array, Any]]
+"""objective(params, batch_stats, batch, key, train) -> (loss of every image [B], updated batch_stats)."""
+
+PIXEL_LOSSES = {"l1": lambda d: jnp.abs(d), "l2": lambda d: jnp.square(d)}
+
+
+def p2_weight(schedule: Schedule, t: jax.Array, gamma: float) -> jax.Array:
+    """(1 + SNR(t))^-gamma for t[B], shape [B] (Choi et al. 2022, equation 8, with k = 1)."""
+    return (1 + snr(schedule, t)) ** -gamma
+
+
+def noised(schedule: Schedule, image, t, eps, prediction: str) -> tuple[jax.Array, jax.Array]:
+    """(x_t, target): what the network sees and what it should predict, for images [B,H,W,C] in [0, 1]."""
+    x0 = to_model_range(image)
+    target = choose(TARGETS, prediction, "prediction")(schedule, x0, t, eps)
+    return q_sample(schedule, x0, t, eps), target
+
+
+def diffusion_loss(schedule: Schedule, predicted, target, t, *, loss: str, p2_gamma: float) -> jax.Array:
+    """Mean distance over pixels times the p2 weight of t[B], one number an image, float32 [B].
+
+    Source: Behrendt et al. 2025, section 3.2; `loss` is l1 or l2.
+    """
+    distance = choose(PIXEL_LOSSES, loss, "loss")(predicted - target)
+    return distance.mean(axis=(1, 2, 3)) * p2_weight(schedule, t, p2_gamma)
+
+
+def draw_noising(schedule: Schedule, noise: Noise, key, batch: Mapping, shared: bool):
+    """Step t[B] and eps[B,H,W,C] of every image, from `key` and the image's `id` in the batch alone.
+
+    With `shared` one noise field serves the whole batch, as in the published code.
+    """
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["id"])
+    t_keys, noise_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    if shared:
+        noise_keys = jnp.broadcast_to(jax.random.fold_in(key, 0), noise_keys.shape)
+    t = jax.vmap(lambda k: jax.random.randint(k, (), 0, schedule.timesteps))(t_keys)
+    return t, noise(noise_keys, batch["image"].shape)
+
+
+def cddpm(
+    model, schedule: Schedule, noise: Noise, *, prediction: str, loss: str, p2_gamma: float, shared: bool
+) -> Objective:
+    """Objective of the (conditioned) diffusion model: encoder and UNet trained together.
+
+    A batch may carry its own "t" and is then scored at that step instead of a drawn one.
+    """
+
+    def objective(params, batch_stats, batch, key, train=True):
+        t, eps = draw_noising(schedule, noise, key, batch, shared)
+        t = batch.get("t", t)
+        x_t, target = noised(schedule, batch["image"], t, eps, prediction)
+        predicted, updated = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            *(batch["image"], x_t, t, train),
+            mutable=["batch_stats"],
+            rngs={"drop_path": jax.random.fold_in(key, 1)},
+        )
+        losses = diffusion_loss(schedule, predicted, target, t, loss=loss, p2_gamma=p2_gamma)
+        return losses, updated.get("batch_stats", batch_stats)
+
+    return objective
+
+
+OBJECTIVES = {"cddpm": cddpm}

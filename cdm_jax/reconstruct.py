@@ -1,0 +1,32 @@
+"""How a trained model reconstructs a batch of slices."""
+
+from collections.abc import Callable
+
+import jax
+
+from cdm_jax.diffusion import Noise, bind_denoiser, to_model_range, to_unit_range
+from cdm_jax.schedule import Schedule
+
+Reconstruct = Callable[..., jax.Array]
+"""reconstruct(variables, key[B], image[B,H,W,1] in [0, 1]) -> image_hat like image."""
+
+
+def make_reconstruct(
+    model, schedule: Schedule, noise: Noise, sampler: Callable, *, prediction: str, **settings
+) -> Reconstruct:
+    """Encode every slice once, then let `sampler` partially diffuse and denoise it.
+
+    Args:
+      model: a `CDDPM`; sampler: a value of `SAMPLERS`; settings: its keyword arguments.
+    """
+
+    def reconstruct(variables, key, image):
+        cond = model.apply(variables, image, False, method="encode")
+
+        def predict(x_t, t):
+            return model.apply(variables, x_t, t, cond, method="predict")
+
+        denoise = bind_denoiser(predict, schedule, prediction)
+        return to_unit_range(sampler(denoise, schedule, noise, key, to_model_range(image), **settings))
+
+    return reconstruct

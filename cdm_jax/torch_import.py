@@ -1,0 +1,134 @@
+"""How do the published PyTorch weights become Flax variables, and back?"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from cdm_jax.errors import CheckpointError
+
+# Where the published training keeps its two networks: `from_torch(state, template, PUBLISHED)`. A checkpoint
+# trained without SparK's wrapper around the encoder has "encoder" in place of "encoder.encoder".
+PUBLISHED = {"unet": "diffusion.model", "encoder": "encoder.encoder"}
+
+# Flax module -> torch module, applied to each part of a path; a part without a rule keeps its name.
+MODULES = [
+    (r"(input|output)_(\d+)_(\d+)", r"\1_blocks.\2.\3"),
+    (r"middle_(\d+)", r"middle_block.\1"),
+    (r"(layer\d)_(\d+)", r"\1.\2"),
+    (r"cond_embed", "label_emb"),
+    (r"hidden", "0"),
+    (r"final", "2"),
+    (r"in_norm", "in_layers.0"),
+    (r"in_conv", "in_layers.2"),
+    (r"modulation", "emb_layers.1"),
+    (r"out_norm", "out_layers.0"),
+    (r"out_conv", "out_layers.3"),
+    (r"skip", "skip_connection"),
+    (r"head_norm", "out.0"),
+    (r"head_conv", "out.2"),
+    (r"downsample_conv", "downsample.0"),
+    (r"downsample_bn", "downsample.1"),
+]
+LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+# Entries that are no weights: counters of batches, and the noise schedule, which is computed here.
+IGNORED = re.compile(
+    r"(.*\.)?num_batches_tracked"
+    r"|diffusion\.(betas|\w*alphas_cumprod\w*|posterior_\w+|p2_loss_weight)"
+)
+
+Path = tuple[str, ...]
+
+
+def from_torch(
+    state: Mapping[str, Any], template: Mapping, prefixes: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Flax variables of `template`'s structure and dtypes, filled from a torch state dict.
+
+    Args:
+      state: names -> arrays in torch layout.
+      template: {"params", "batch_stats"} of a UNet, an encoder or a CDDPM; `jax.eval_shape` will do.
+      prefixes: torch names of the template's outermost modules where they differ, such as `PUBLISHED`.
+
+    Raises:
+      CheckpointError: names are missing, unexpected or of another shape; the message lists them all.
+    """
+    leaves = flatten_dict(template)
+    names = {path: torch_name(path, prefixes) for path in leaves}
+    _refuse_differences(state, {names[path]: torch_shape(path, leaves[path].shape) for path in leaves})
+    converted = {
+        path: jnp.array(_from_torch_layout(path, np.asarray(state[names[path]])), leaf.dtype)
+        for path, leaf in leaves.items()
+    }
+    return unflatten_dict(converted)
+
+
+def to_torch(variables: Mapping, prefixes: Mapping[str, str] | None = None) -> dict[str, np.ndarray]:
+    """Torch state dict (names -> arrays in torch layout) of Flax variables; the inverse of `from_torch`."""
+    state = {}
+    for path, leaf in flatten_dict(variables).items():
+        name = torch_name(path, prefixes)
+        state[name] = np.ascontiguousarray(_to_torch_layout(path, np.asarray(leaf)))
+        if path[-1] == "var":
+            state[name.replace("running_var", "num_batches_tracked")] = np.zeros((), np.int64)
+    return state
+
+
+def torch_name(path: Path, prefixes: Mapping[str, str] | None = None) -> str:
+    """Name of a variable's torch entry: ("params", "layer1_0", "bn1", "scale") -> "layer1.0.bn1.weight"."""
+    _, outermost, *inner = path[:-1]
+    modules = [(prefixes or {}).get(outermost, _torch_module(outermost)), *map(_torch_module, inner)]
+    return ".".join([*modules, LEAVES[path[-1]]])
+
+
+def torch_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of the torch entry of a variable of `shape`."""
+    return _to_torch_layout(path, np.broadcast_to(0, shape)).shape
+
+
+def _torch_module(name: str) -> str:
+    for pattern, replacement in MODULES:
+        if match := re.fullmatch(pattern, name):
+            return match.expand(replacement)
+    return name
+
+
+def _is_pointwise(path: Path) -> bool:
+    """True for the linear layers that torch writes as convolutions of width 1, (out, in, 1)."""
+    return path[-2:] in {("qkv", "kernel"), ("proj_out", "kernel")}
+
+
+def _to_torch_layout(path: Path, leaf: np.ndarray) -> np.ndarray:
+    """HWIO -> OIHW, (in, out) -> (out, in) or (out, in, 1)."""
+    if path[-1] != "kernel":
+        return leaf
+    transposed = np.moveaxis(leaf, (-1, -2), (0, 1))
+    return transposed[..., None] if _is_pointwise(path) else transposed
+
+
+def _from_torch_layout(path: Path, entry: np.ndarray) -> np.ndarray:
+    """The inverse of `_to_torch_layout`."""
+    if path[-1] != "kernel":
+        return entry
+    return np.moveaxis(entry[..., 0] if _is_pointwise(path) else entry, (0, 1), (-1, -2))
+
+
+def _refuse_differences(state: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
+    found = {name: tuple(np.shape(entry)) for name, entry in state.items() if not IGNORED.fullmatch(name)}
+    misshapen = [
+        f"{name} {found[name]} instead of {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+    differences = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - expected.keys()),
+        "misshapen": misshapen,
+    }
+    if any(differences.values()):
+        listed = [f"{kind}: {', '.join(names)}" for kind, names in differences.items() if names]
+        raise CheckpointError(f"the state dict does not fit the model; {'; '.join(listed)}")

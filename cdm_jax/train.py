@@ -1,0 +1,144 @@
+"""A training run from prepared volumes to checkpoints."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from cdm_jax import build, checkpoint, metric_log, provenance
+from cdm_jax import config as configs
+from cdm_jax.data import pipeline
+from cdm_jax.data.store import Store
+from cdm_jax.errors import DivergedError, UsageError
+from cdm_jax.files import write_json, write_text
+from cdm_jax.progress import Progress
+from cdm_jax.report.progress import draw_progress
+from cdm_jax.train_state import TrainState, init_state, make_eval_step, make_train_step
+
+VALIDATION_SEED = 20_250_000  # the same noise for every run, so that validation losses compare across seeds
+
+
+def train(config: ConfigDict, workdir: str | Path, *, resume: str = "auto") -> float:
+    """Train the model of `config` in `workdir`; returns the last validation loss.
+
+    Args:
+      resume: "auto" continues a run that stands in `workdir` and else starts one, "never" refuses a used
+        folder, "must" refuses an empty one.
+    Raises:
+      UsageError: data missing, or `workdir` holds a run that `resume` or its config forbids to touch.
+      DivergedError: the loss became NaN or infinite; nothing of that step is saved.
+    """
+    workdir = Path(workdir)
+    claim(workdir, config, resume)
+    train_store, val_store = build.stores(config, "train", "val")
+    write_json(
+        workdir / "run.json", provenance.environment() | {"train": train_store.ids, "val": val_store.ids}
+    )
+    network, optimizer = build.model(config), build.optimizer(config)
+    objective = build.objective(config, network)
+    step_once = jax.jit(make_train_step(objective, optimizer, config.train.ema), donate_argnums=0)
+    validate = make_validation(config, network, objective, val_store)
+
+    with checkpoint.manager(workdir) as checkpoints:
+        state = init_state(build.init_variables(config, network), optimizer)
+        if checkpoints.latest_step() is not None:
+            state = checkpoint.restore(checkpoints, state)
+
+        def keep(state: TrainState, metrics: list[dict]) -> float:
+            val_loss, images = validate(state)
+            log = workdir / "metrics.jsonl"
+            for record in metrics:
+                metric_log.append(log, record)
+            metric_log.append(log, {"step": int(state.step), "val_loss": val_loss})
+            checkpoint.save(checkpoints, state, val_loss)
+            write_text(workdir / "metrics.csv", metric_log.to_csv(metric_log.read(log)))
+            draw_progress(workdir / "progress.png", metric_log.read(log), images)
+            return val_loss
+
+        metric_log.rewind(workdir / "metrics.jsonl", int(state.step))
+        return run_steps(config, state, step_once, train_store, keep)
+
+
+def claim(workdir: Path, config: ConfigDict, resume: str) -> None:
+    """Make `workdir` this run's: write its config, or check that the run that stands there is the same."""
+    kept = workdir / "config.json"
+    used = kept.exists()
+    if resume == "must" and not used:
+        raise UsageError(f"{workdir}: holds no run to resume")
+    if resume == "never" and used:
+        raise UsageError(f"{workdir}: holds a run already; choose another folder or --resume=auto")
+    if used:
+        before, now = configs.flatten(configs.read(kept)), configs.flatten(config)
+        differing = [key for key in now if now[key] != before[key] and key != "train.steps"]
+        if differing:
+            raise UsageError(
+                f"{workdir}: holds a run with another {', '.join(differing)}; choose another folder"
+            )
+    configs.write(kept, config)
+
+
+def run_steps(
+    config: ConfigDict, state: TrainState, step_once: Callable, store: Store, keep: Callable
+) -> float:
+    """Take the steps that are left; `keep(state, records)` validates, logs and saves along the way."""
+    settings, first = config.train, int(state.step)
+    data = pipeline.batches(
+        store, start_step=first, seed=config.seed, batch=settings.batch, brain_only=config.data.brain_only
+    )
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    records, began, note, val_loss = [], time.monotonic(), "", math.nan
+    with Progress(settings.steps, "train", "step", start=first) as progress:
+        for step in range(first + 1, settings.steps + 1):
+            batch = next(data)
+            state, metrics = step_once(state, {name: batch[name] for name in ("image", "id")}, key)
+            if step % settings.log_every == 0 or step == settings.steps:
+                loss = finite(metrics["loss"], step)
+                rate = settings.batch * (step - first) / (time.monotonic() - began)
+                grad_norm = float(metrics["grad_norm"])
+                records.append(
+                    {"step": step, "loss": loss, "grad_norm": grad_norm, "slices_per_second": rate}
+                )
+                note = f"loss {loss:.4f}"
+            if step % settings.eval_every == 0 or step == settings.steps:
+                finite(metrics["loss"], step)
+                val_loss, records = keep(state, records), []
+            progress.advance(note)
+    return val_loss
+
+
+def finite(loss: jax.Array, step: int) -> float:
+    """The loss as a float, or DivergedError."""
+    if not math.isfinite(value := float(loss)):
+        raise DivergedError(
+            f"the loss is {value} at step {step}: lower config.train.lr or set config.train.clip"
+        )
+    return value
+
+
+def make_validation(config: ConfigDict, network, objective, store: Store) -> Callable:
+    """validate(state) -> (mean loss on fixed slices, steps and noise; images, reconstructions for a figure)."""
+    batches = list(pipeline.fixed_batches(store, config.train.batch))
+    timesteps = config.diffusion.timesteps
+    eval_step = jax.jit(make_eval_step(objective))
+    reconstruct = jax.jit(build.reconstruct(config, network))
+    key = jax.random.key(VALIDATION_SEED)
+
+    def validate(state: TrainState) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
+        total = sum(eval_step(state.variables, with_steps(batch, timesteps), key) for batch in batches)
+        images = batches[0]["image"][:8]
+        shown = reconstruct(state.variables, jax.random.split(key, len(images)), images)
+        weight = sum(batch["weight"].sum() for batch in batches)
+        return float(total / weight), (images, np.asarray(shown))
+
+    return validate
+
+
+def with_steps(batch: dict, timesteps: int) -> dict:
+    """The batch with a fixed step t for every id, spread evenly over [0, T) by the golden ratio."""
+    t = np.floor((batch["id"] * 0.6180339887 % 1) * timesteps).astype(np.int32)
+    return {name: jnp.asarray(batch[name]) for name in ("image", "id", "weight")} | {"t": jnp.asarray(t)}

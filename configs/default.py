@@ -1,0 +1,101 @@
+"""Every knob once, with the published values (Behrendt et al. 2025): the base of all other configs."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.data = ConfigDict(
+        {
+            "dataset": "phantom",  # a key of cdm_jax.data.datasets.DATASETS
+            "root": "data",  # folder with Train/, Test/ and splits/
+            "modality": "t2",  # t1, t2 or flair
+            "fold": 0,
+            "workers": 2,  # threads that prepare volumes
+            "labels": "majority",  # lesion voxels on the model grid: majority of the volume, or nearest as published
+            "brain_only": False,  # draw training slices from those with brain only; published: all slices
+        }
+    )
+    config.preprocess = ConfigDict(
+        {
+            "spacing": 2.0,  # mm, of the model grid
+            "shape": (96, 96, 50),  # voxels of the model grid, (H, W, D); slices are axial
+            "curvature": True,  # curvature flow, 3 iterations of 0.125
+            "centre": "mask",  # centre the grid on the brain's box, or on the "image" as published
+        }
+    )
+    config.model = ConfigDict(
+        {
+            "objective": "cddpm",
+            "channels": 128,
+            "multipliers": (1, 2, 2),
+            "blocks": 3,  # residual blocks a level
+            "attention": (
+                3,
+                6,
+                12,
+            ),  # downsampling factors with self-attention; these match no level (1, 2, 4)
+            "head_channels": 64,
+            "dropout": 0.0,
+            "dtype": "float32",  # of the computation: float32 or bfloat16; parameters stay float32
+        }
+    )
+    config.encoder = ConfigDict(
+        {
+            "name": "resnet50",  # resnet18, resnet34, resnet50, resnet101, or none: unconditional
+            "features": 512,  # length of the condition
+            "drop_path": 0.05,  # stochastic depth of the last block, growing linearly from 0
+        }
+    )
+    config.diffusion = ConfigDict(
+        {
+            "schedule": "cosine",  # cosine or linear
+            "timesteps": 1000,
+            "prediction": "x0",  # what the UNet predicts: x0, eps (or eps_published, which keeps a slip) or v
+            "loss": "l1",  # l1 or l2
+            "p2_gamma": 0.0,
+        }
+    )
+    config.noise = ConfigDict(
+        {
+            "name": "simplex",  # simplex or gaussian
+            "octaves": 6,
+            "persistence": 0.8,
+            "frequency": 64.0,  # pixels of the coarsest octave, halved per octave
+            "normalise": False,
+            "shared_train": True,  # one field for a whole training batch
+            "shared_test": True,  # one field for all slices of a volume
+        }
+    )
+    config.train = ConfigDict(
+        {
+            "steps": 14_400,
+            "batch": 32,
+            "lr": 1e-4,
+            "warmup": 0,  # steps of linear warm-up
+            "cosine": False,  # let the learning rate fall to 0 along a cosine
+            "weight_decay": 0.0,
+            "clip": 0.0,  # of the global gradient norm; 0: off
+            "ema": 0.0,  # decay of the averaged parameters; 0: off
+            "log_every": 50,
+            "eval_every": 600,  # steps between validations, each followed by a checkpoint
+        }
+    )
+    config.sampler = ConfigDict(
+        {
+            "name": "ensemble",  # a key of cdm_jax.samplers.SAMPLERS
+            "t_start": 500,  # noising steps, for single_step
+            "t_starts": (250, 500, 750),  # for ensemble
+            "draws": 1,  # noise fields averaged over, for ensemble
+            "batch": 64,  # slices a device call
+        }
+    )
+    config.anomaly = ConfigDict(
+        {
+            "erosion": 0.04,  # depth of the mask's erosion as a share of the grid's second side
+            "median": 5,  # voxels of the 3-D median filter; 1: off
+            "min_component": 7,  # components of at most this many voxels are dropped
+        }
+    )
+    return config

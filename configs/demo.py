@@ -1,0 +1,23 @@
+"""The embedded cohort on a laptop: `cdm demo`, or by hand
+
+cdm train --config=configs/demo.py --config.data.root=demo_out/cohort --workdir=demo_out/run
+"""
+
+from ml_collections import ConfigDict
+
+from cdm_jax.configs import default
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    config.preprocess.update(spacing=4.0, shape=(40, 48, 40))
+    config.data.brain_only = True
+    config.model.update(channels=32, blocks=2)
+    config.encoder.update(name="resnet18", features=128)
+    config.noise.update(frequency=32.0, shared_train=False)
+    config.train.update(
+        steps=400, batch=16, lr=5e-4, warmup=20, cosine=True, ema=0.99, log_every=10, eval_every=100
+    )
+    config.sampler.update(batch=16)
+    config.anomaly.update(erosion=0.02, median=3, min_component=3)
+    return config

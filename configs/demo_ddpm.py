@@ -1,0 +1,14 @@
+"""The unconditional twin of configs/demo.py: `cdm demo --full`, or by hand
+
+cdm train --config=configs/demo_ddpm.py --config.data.root=demo_out/cohort --workdir=demo_out/run_ddpm
+"""
+
+from ml_collections import ConfigDict
+
+from cdm_jax.configs import demo
+
+
+def get_config() -> ConfigDict:
+    config = demo.get_config()
+    config.encoder.name = "none"
+    return config

@@ -1,0 +1,86 @@
+"""A training run is deterministic, resumes exactly, keeps what it should and refuses what it must."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from cdm_jax import build, checkpoint, metric_log
+from cdm_jax.errors import CheckpointError, DivergedError, UsageError
+from cdm_jax.train import train
+from cdm_jax.train_state import init_state
+
+
+def last_state(config, workdir):
+    network = build.model(config)
+    state = init_state(build.init_variables(config, network), build.optimizer(config))
+    with checkpoint.manager(workdir) as checkpoints:
+        return checkpoint.restore(checkpoints, state)
+
+
+def test_the_run_leaves_what_a_person_needs(tiny_run):
+    names = {path.name for path in tiny_run.iterdir()}
+    assert {"config.json", "run.json", "metrics.jsonl", "metrics.csv", "progress.png", "checkpoints"} <= names
+    records = metric_log.read(tiny_run / "metrics.jsonl")
+    assert [r["step"] for r in records if "loss" in r] == [1, 2, 3, 4]
+    assert [r["step"] for r in records if "val_loss" in r] == [2, 4]
+    assert (tiny_run / "progress.png").read_bytes().startswith(b"\x89PNG")
+    run = json.loads((tiny_run / "run.json").read_text())
+    assert run["versions"]["jax"] == jax.__version__
+    assert len(run["train"]) == 4 and not set(run["train"]) & set(run["val"])
+
+
+def test_stopping_and_resuming_changes_nothing(tiny_run, tiny_config, tmp_path):
+    train(tiny_config("--config.train.steps=2", "--config.train.cosine=False"), tmp_path)
+    train(tiny_config("--config.train.cosine=False"), tmp_path)
+    unbroken = tmp_path / "unbroken"
+    train(tiny_config("--config.train.cosine=False"), unbroken)
+    states = [last_state(tiny_config("--config.train.cosine=False"), w) for w in (tmp_path, unbroken)]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    losses = [
+        [r["loss"] for r in metric_log.read(w / "metrics.jsonl") if "loss" in r] for w in (tmp_path, unbroken)
+    ]
+    assert losses[0] == losses[1] and len(losses[0]) == 4
+
+
+def test_a_used_folder_is_guarded(tiny_run, tiny_config, tmp_path):
+    with pytest.raises(UsageError, match="another model.channels"):
+        train(tiny_config("--config.model.channels=16"), tiny_run)
+    with pytest.raises(UsageError, match="holds a run already"):
+        train(tiny_config(), tiny_run, resume="never")
+    with pytest.raises(UsageError, match="no run to resume"):
+        train(tiny_config(), tmp_path, resume="must")
+
+
+def test_a_loss_that_explodes_ends_the_run_and_saves_nothing(tiny_config, tmp_path):
+    with pytest.raises(DivergedError, match="step"):
+        train(tiny_config("--config.train.lr=1e38", "--config.train.warmup=0"), tmp_path)
+    with checkpoint.manager(tmp_path) as checkpoints:
+        assert not any(np.isnan(leaf).any() for step in checkpoints.all_steps() for leaf in leaves(tmp_path, step))
+
+
+def leaves(workdir, step):
+    with checkpoint.manager(workdir) as checkpoints:
+        return jax.tree.leaves(checkpoints.restore(step)["variables"])
+
+
+def test_a_checkpoint_of_another_architecture_is_refused_by_name(tiny_run, tiny_config):
+    other = tiny_config("--config.model.channels=16")
+    like = jax.eval_shape(lambda: build.init_variables(other, build.model(other)))
+    with pytest.raises(CheckpointError, match="another architecture .* misshapen: .*params/"):
+        checkpoint.restore_variables(tiny_run, like)
+
+
+def test_a_damaged_checkpoint_is_refused(tiny_run, tiny_config, tmp_path):
+    import shutil
+
+    workdir = tmp_path / "run"
+    shutil.copytree(tiny_run, workdir)
+    for path in (workdir / "checkpoints").glob("*/variables/**/*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    config = tiny_config()
+    like = jax.eval_shape(lambda: build.init_variables(config, build.model(config)))
+    with pytest.raises(CheckpointError, match="checkpoints"):
+        checkpoint.restore_variables(workdir, like)
