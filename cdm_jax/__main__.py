@@ -2,6 +2,6 @@
 
 import sys
 
-from cdm_jax.cli.main import main
+from cdm_jax.cli.main import entry
 
-sys.exit(main())
+sys.exit(entry())

@@ -51,9 +51,7 @@ def model(config: ConfigDict) -> CDDPM:
         cond_features=config.encoder.features if conditional else None,
         dtype=dtype,
     )
-    encoder = make_encoder(
-        config.encoder.name, config.encoder.features, config.encoder.drop_path, dtype
-    ) if conditional else None  # fmt: skip
+    encoder = make_encoder(**config.encoder.to_dict(), dtype=dtype) if conditional else None
     return CDDPM(unet=unet, encoder=encoder)
 
 
@@ -128,6 +126,6 @@ def stores(config: ConfigDict, *splits: str) -> list[Store]:
 
 
 def _accepted(function, settings: ConfigDict) -> dict:
-    """Those of `settings` that `function` has a keyword for."""
+    """Those of `settings` that `function` has a keyword for; an empty string leaves its own default."""
     names = inspect.signature(function).parameters
-    return {name: value for name, value in settings.items() if name in names}
+    return {name: value for name, value in settings.items() if name in names and value != ""}

@@ -57,7 +57,7 @@ def check_override(override: str, known: dict) -> None:
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict:
     """{"a.b": value} of a nested config."""
-    flat = {}
+    flat: dict[str, object] = {}
     for name, value in config.items():
         flat |= (
             flatten(value, f"{prefix}{name}.") if isinstance(value, ConfigDict) else {prefix + name: value}

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 from ml_collections import ConfigDict
@@ -19,7 +20,7 @@ from cdm_jax.progress import Progress
 from cdm_jax.report.table import markdown
 from cdm_jax.train import train
 
-COHORT = {"train": 44, "val": 4, "test_healthy": 8, "val_patients": 10, "test_patients": 14}
+COHORT: dict[str, Any] = {"train": 40, "val": 4, "test_healthy": 8, "val_patients": 12, "test_patients": 20}
 """Subjects of the embedded cohort, by split."""
 
 MODELS = {"run": "configs/demo.py", "run_ddpm": "configs/demo_ddpm.py"}

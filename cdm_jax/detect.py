@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import jax
-
 from cdm_jax import provenance
 from cdm_jax.data import volume as volumes
 from cdm_jax.detector import Detection, Detector
@@ -22,11 +20,11 @@ def detect_all(
     mask: str | Path | None = None,
     threshold: float | None = None,
     seed: int | None = None,
-) -> dict[Path, str]:
+) -> tuple[int, dict[Path, str]]:
     """Run `Detector.detect` on a file or a folder of files and write the results to `output`.
 
     A volume that cannot be used does not stop the others.
-    Returns: the volumes that failed, each with the reason. Raises: as `Detector.load`, and UsageError for
+    Returns: how many there were, and those that failed with the reason. Raises: as `Detector.load`, and UsageError for
       paths that are not there and an output folder that cannot be written.
     """
     scans = volumes.list_volumes(source)
@@ -46,7 +44,7 @@ def detect_all(
             except VolumeError as error:
                 failed[scan] = str(error).removeprefix(f"{scan}: ")
             progress.advance()
-    return failed
+    return len(scans), failed
 
 
 def write_detection(output: Path, detection: Detection) -> Path:

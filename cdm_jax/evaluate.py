@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -146,7 +147,12 @@ def summarise(name: str, threshold: float, records: list[dict]) -> dict:
     def column(rows: list[dict], key: str) -> np.ndarray:
         return np.array([row[key] for row in rows if key in row])
 
-    row = {"method": name, "threshold": threshold, "patients": len(patients), "healthy": len(controls)}
+    row: dict[str, Any] = {
+        "method": name,
+        "threshold": threshold,
+        "patients": len(patients),
+        "healthy": len(controls),
+    }
     row |= {"dice": column(patients, "dice").mean(), "dice_std": column(patients, "dice").std()}
     row |= {key: column(patients, key).mean() for key in ("best_dice", "auprc", "auroc")}
     row["healthy_false_positive_share"] = column(controls, "false_positive_share").mean()

@@ -20,11 +20,10 @@ def rewind(path: Path, step: int) -> None:
         write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
-def append(path: Path, record: dict) -> None:
-    """Add one record as a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def append(path: Path, *records: dict) -> None:
+    """Add records, each as a line."""
     with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+        file.writelines(json.dumps(record) + "\n" for record in records)
 
 
 def to_csv(records: list[dict]) -> str:

@@ -49,19 +49,18 @@ def train(config: ConfigDict, workdir: str | Path, *, resume: str = "auto") -> f
         if checkpoints.latest_step() is not None:
             state = checkpoint.restore(checkpoints, state)
 
-        def keep(state: TrainState, metrics: list[dict]) -> float:
+        log = workdir / "metrics.jsonl"
+        metric_log.rewind(log, int(state.step))
+
+        def keep(state: TrainState, records: list[dict]) -> None:
             val_loss, images = validate(state)
-            log = workdir / "metrics.jsonl"
-            for record in metrics:
-                metric_log.append(log, record)
-            metric_log.append(log, {"step": int(state.step), "val_loss": val_loss})
+            metric_log.append(log, *records, {"step": int(state.step), "val_loss": val_loss})
             checkpoint.save(checkpoints, state, val_loss)
             write_text(workdir / "metrics.csv", metric_log.to_csv(metric_log.read(log)))
             draw_progress(workdir / "progress.png", metric_log.read(log), images)
-            return val_loss
 
-        metric_log.rewind(workdir / "metrics.jsonl", int(state.step))
-        return run_steps(config, state, step_once, train_store, keep)
+        run_steps(config, state, step_once, train_store, keep)
+    return [record["val_loss"] for record in metric_log.read(log) if "val_loss" in record][-1]
 
 
 def claim(workdir: Path, config: ConfigDict, resume: str) -> None:
@@ -84,14 +83,14 @@ def claim(workdir: Path, config: ConfigDict, resume: str) -> None:
 
 def run_steps(
     config: ConfigDict, state: TrainState, step_once: Callable, store: Store, keep: Callable
-) -> float:
+) -> None:
     """Take the steps that are left; `keep(state, records)` validates, logs and saves along the way."""
     settings, first = config.train, int(state.step)
     data = pipeline.batches(
         store, start_step=first, seed=config.seed, batch=settings.batch, brain_only=config.data.brain_only
     )
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    records, began, note, val_loss = [], time.monotonic(), "", math.nan
+    records, began, note = [], time.monotonic(), ""
     with Progress(settings.steps, "train", "step", start=first) as progress:
         for step in range(first + 1, settings.steps + 1):
             batch = next(data)
@@ -106,9 +105,9 @@ def run_steps(
                 note = f"loss {loss:.4f}"
             if step % settings.eval_every == 0 or step == settings.steps:
                 finite(metrics["loss"], step)
-                val_loss, records = keep(state, records), []
+                keep(state, records)
+                records = []
             progress.advance(note)
-    return val_loss
 
 
 def finite(loss: jax.Array, step: int) -> float:

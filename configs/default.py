@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
             "spacing": 2.0,  # mm, of the model grid
             "shape": (96, 96, 50),  # voxels of the model grid, (H, W, D); slices are axial
             "curvature": True,  # curvature flow, 3 iterations of 0.125
+            "antialias": False,  # low-pass before coarser sampling; published: not
             "centre": "mask",  # centre the grid on the brain's box, or on the "image" as published
         }
     )
@@ -45,6 +46,7 @@ def get_config() -> ConfigDict:
         {
             "name": "resnet50",  # resnet18, resnet34, resnet50, resnet101, or none: unconditional
             "features": 512,  # length of the condition
+            "width": 64,  # channels of its first stage
             "drop_path": 0.05,  # stochastic depth of the last block, growing linearly from 0
         }
     )
@@ -88,6 +90,12 @@ def get_config() -> ConfigDict:
             "t_start": 500,  # noising steps, for single_step
             "t_starts": (250, 500, 750),  # for ensemble
             "draws": 1,  # noise fields averaged over, for ensemble
+            "member": "single_step",  # what ensemble averages: itself a sampler
+            "steps": 50,  # of the iterative samplers
+            "spacing": "",  # linear, leading, quadratic or log_snr; empty: the sampler's own
+            "visits": (),  # explicit levels for the iterative samplers, first = start, last = end
+            "eta": 0.0,  # of ddim: 0 deterministic, 1 as noisy as ddpm
+            "clip": True,  # x0_hat to [-1, 1] in the iterative samplers
             "batch": 64,  # slices a device call
         }
     )

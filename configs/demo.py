@@ -10,14 +10,15 @@ from cdm_jax.configs import default
 
 def get_config() -> ConfigDict:
     config = default.get_config()
-    config.preprocess.update(spacing=4.0, shape=(40, 48, 40))
+    config.preprocess.update(spacing=4.0, shape=(40, 48, 40), antialias=True)
     config.data.brain_only = True
-    config.model.update(channels=32, blocks=2)
-    config.encoder.update(name="resnet18", features=128)
-    config.noise.update(frequency=32.0, shared_train=False)
+    config.model.update(channels=16, multipliers=(1, 2, 4), blocks=2)
+    config.encoder.update(name="resnet18", features=128, width=32)
+    # 128 to 8 mm, the published range but for its finest octave, which would be one pixel here.
+    config.noise.update(frequency=32.0, octaves=5, shared_train=False)
     config.train.update(
-        steps=400, batch=16, lr=5e-4, warmup=20, cosine=True, ema=0.99, log_every=10, eval_every=100
+        steps=700, batch=16, lr=1.5e-3, warmup=20, cosine=True, ema=0.99, log_every=10, eval_every=100
     )
-    config.sampler.update(batch=16)
-    config.anomaly.update(erosion=0.02, median=3, min_component=3)
+    config.sampler.batch = 16
+    config.anomaly.update(erosion=0.0, median=3, min_component=3)
     return config

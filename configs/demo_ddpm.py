@@ -3,9 +3,8 @@
 cdm train --config=configs/demo_ddpm.py --config.data.root=demo_out/cohort --workdir=demo_out/run_ddpm
 """
 
-from ml_collections import ConfigDict
-
 from cdm_jax.configs import demo
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

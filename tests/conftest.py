@@ -1,12 +1,14 @@
 """Eight fake CPU devices for every test, set before jax is imported."""
 
 import os
+import tempfile
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="cdm-xla-"))
 
 from pathlib import Path  # noqa: E402
 
@@ -49,9 +51,11 @@ def tiny_config(tiny_cohort):
 @pytest.fixture(scope="session")
 def tiny_run(tiny_config, tmp_path_factory) -> Path:
     """The workdir of a tiny model, trained for four steps and calibrated."""
+    from cdm_jax.compilation import enable_cache
     from cdm_jax.evaluate import evaluate
     from cdm_jax.train import train
 
+    enable_cache()
     workdir = tmp_path_factory.mktemp("run")
     train(tiny_config(), workdir)
     evaluate(workdir)

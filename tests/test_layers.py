@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "cdm_jax"
 FLOORS = [
     {  # 0: numbers, and what needs nothing of ours
         "__init__", "errors", "files", "progress", "schedule", "noise", "metrics", "anomaly", "metric_log",
-        "provenance",
+        "provenance", "compilation",
     },
     {  # 1: parts
         "models.layers", "models.unet", "models.resnet", "models.encoders", "data.volume", "data.brain_mask",

@@ -67,7 +67,12 @@ def test_the_published_noise_reconstruction_is_ours_dimmed_by_the_signal(t):
 
 def single_step(prediction, t):
     reconstruct = make_reconstruct(
-        Golden(), SCHEDULE, lambda key, shape: EPS, SAMPLERS["single_step"], prediction=prediction, t_start=t + 1
+        Golden(),
+        SCHEDULE,
+        lambda key, shape: EPS,
+        SAMPLERS["single_step"],
+        prediction=prediction,
+        t_start=t + 1,
     )
     return reconstruct({}, jax.random.split(jax.random.key(0), 4), jnp.asarray(IMAGE))
 

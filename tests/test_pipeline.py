@@ -54,7 +54,9 @@ def test_an_epoch_holds_every_volume_once_and_seeds_differ():
     dataset = slice_dataset(VOLUMES, seed=3, batch=7, brain_only=False)
     for epoch in range(3):
         assert sorted(dataset[epoch]["volume"]) == list(range(7))
-    assert any(not np.array_equal(a["slice"], b["slice"]) for a, b in zip(take(3), take(3, seed=2), strict=True))
+    assert any(
+        not np.array_equal(a["slice"], b["slice"]) for a, b in zip(take(3), take(3, seed=2), strict=True)
+    )
 
 
 def test_a_batch_holds_the_slices_it_names():

@@ -57,7 +57,9 @@ def test_a_loss_that_explodes_ends_the_run_and_saves_nothing(tiny_config, tmp_pa
     with pytest.raises(DivergedError, match="step"):
         train(tiny_config("--config.train.lr=1e38", "--config.train.warmup=0"), tmp_path)
     with checkpoint.manager(tmp_path) as checkpoints:
-        assert not any(np.isnan(leaf).any() for step in checkpoints.all_steps() for leaf in leaves(tmp_path, step))
+        assert not any(
+            np.isnan(leaf).any() for step in checkpoints.all_steps() for leaf in leaves(tmp_path, step)
+        )
 
 
 def leaves(workdir, step):

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from cdm_jax.detect import detect_all
 
-    failed = detect_all(
+    total, failed = detect_all(
         args.input,
         args.output,
         workdir=args.workdir,
@@ -38,4 +38,6 @@ def run(args: argparse.Namespace) -> int:
     )
     for path, reason in failed.items():
         print(f"failed: {path}: {reason}", file=sys.stderr)
+    if failed and total > 1:
+        print(f"{len(failed)} of {total} volumes failed", file=sys.stderr)
     return 4 if failed else 0

@@ -5,6 +5,7 @@ import importlib
 import sys
 
 from cdm_jax import __version__
+from cdm_jax.cli.huge_pages import restart_with_huge_pages
 from cdm_jax.errors import CdmError, UsageError
 
 VERBS = {
@@ -34,8 +35,8 @@ def parser() -> argparse.ArgumentParser:
         )
         verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
         module = importlib.import_module(f"cdm_jax.cli.{name}")
+        verb.set_defaults(run=module.run, compiles=True)
         module.add_arguments(verb)
-        verb.set_defaults(run=module.run)
     return top
 
 
@@ -44,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     args, rest = parser().parse_known_args(arguments)
     try:
         args.overrides = overrides(rest, args)
+        if args.compiles:
+            importlib.import_module("cdm_jax.compilation").enable_cache()
         return args.run(args) or 0
     except CdmError as error:
         if args.debug:
@@ -55,6 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+def entry() -> int:
+    """The installed command `cdm`, which may start itself anew (see `huge_pages`)."""
+    restart_with_huge_pages()
+    return main()
+
+
 def overrides(rest: list[str], args: argparse.Namespace) -> list[str]:
     """The `--config.key=value` options, where the verb takes a config; anything else is refused."""
     unknown = [word for word in rest if not (word.startswith("--config.") and "config" in args)]
@@ -62,6 +71,3 @@ def overrides(rest: list[str], args: argparse.Namespace) -> list[str]:
         raise UsageError(f"unknown option {' '.join(unknown)}; see 'cdm {args.verb} --help'")
     return rest
 
-
-if __name__ == "__main__":
-    sys.exit(main())

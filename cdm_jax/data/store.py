@@ -64,7 +64,8 @@ def build(
     """Prepare `subjects` under `root`, or open what the same files and settings gave before.
 
     Args:
-      settings: `labels` (a key of `LABELS`) and keyword arguments of `preprocess`; progress: wraps the iterator over subjects.
+      settings: `labels` (a key of `LABELS`) and keyword arguments of `preprocess`.
+      progress: wraps the iterator over subjects.
     Raises:
       VolumeError: a file cannot be used; nothing is left behind.
     """

@@ -16,10 +16,12 @@ ENCODERS = {
 }
 
 
-def make_encoder(name: str, features: int, drop_path: float = 0.0, dtype: jnp.dtype = jnp.float32) -> ResNet:
+def make_encoder(
+    name: str, features: int, drop_path: float = 0.0, width: int = 64, dtype: jnp.dtype = jnp.float32
+) -> ResNet:
     """Encoder module image[B,H,W,1] -> cond[B,features].
 
     Raises:
       UsageError: no encoder of that name.
     """
-    return choose(ENCODERS, name, "encoder")(features=features, drop_path=drop_path, dtype=dtype)
+    return choose(ENCODERS, name, "encoder")(features=features, drop_path=drop_path, width=width, dtype=dtype)

@@ -91,6 +91,7 @@ class ResNet(nn.Module):
       features: E, length of the output.
       depths: blocks of each stage; every stage but the first begins by halving the resolution.
       bottleneck: blocks of three convolutions in place of two.
+      width: channels of the first stage, doubled at every further one; 64 in the paper.
       drop_path: stochastic depth of the last block, growing linearly from 0 at the first; needs the rng
         "drop_path" in training when above 0.
       dtype: of the computation; parameters, statistics and the output are float32.
@@ -101,6 +102,7 @@ class ResNet(nn.Module):
     features: int
     depths: tuple[int, ...] = (3, 4, 6, 3)
     bottleneck: bool = True
+    width: int = 64
     drop_path: float = 0.0
     dtype: jnp.dtype = jnp.float32
 
@@ -114,8 +116,8 @@ class ResNet(nn.Module):
         return nn.Dense(self.features, kernel_init=uniform_init, dtype=jnp.float32, name="fc")(pooled)
 
     def _stem(self, image: jax.Array, train: bool) -> jax.Array:
-        """[B,H,W,1] -> [B,H/4,W/4,64]."""
-        h = conv(64, 7, 2, self.dtype, name="conv1")(image)
+        """[B,H,W,1] -> [B,H/4,W/4,width]."""
+        h = conv(self.width, 7, 2, self.dtype, name="conv1")(image)
         h = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(h, train))
         return nn.max_pool(h, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
@@ -126,7 +128,7 @@ class ResNet(nn.Module):
             stride = 2 if stage > 0 and i == 0 else 1
             rate = self.drop_path * (before + i) / last
             name = f"layer{stage + 1}_{i}"
-            h = Block(64 * 2**stage, stride, self.bottleneck, rate, self.dtype, name=name)(h, train)
+            h = Block(self.width * 2**stage, stride, self.bottleneck, rate, self.dtype, name=name)(h, train)
         return h
 
 

@@ -1,6 +1,7 @@
 """What a training run looks like while it runs: `progress.png`."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,8 @@ def draw_progress(path: Path, records: list[dict], images: tuple[np.ndarray, np.
       records: rows with "step" and "loss" or "val_loss"; images: (image, image_hat), each [B,H,W,1].
     """
     figure = new_figure(11, 7.5)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(2, 3))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(2, 3))
+    top, bottom = halves
     _curves(top.subplots(), records)
     axes = bottom.subplots(3, len(images[0]), squeeze=False)
     image, image_hat = (batch[..., 0] for batch in images)

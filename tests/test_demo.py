@@ -1,0 +1,59 @@
+"""The whole journey, shrunk: the README's command on a small cohort and a tiny model."""
+
+import json
+
+import nibabel as nib
+import pytest
+from conftest import TINY
+
+from cdm_jax import demo as job
+from cdm_jax.cli.main import main
+from cdm_jax.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            job, "COHORT", {"train": 4, "val": 1, "test_healthy": 1, "val_patients": 1, "test_patients": 2}
+        )
+        assert main(["demo", "--out", str(out), "--seed", "3", "--full", *TINY]) == 0
+        yield out
+
+
+def test_full_gives_every_method_for_three_seeds(small):
+    rows = json.loads((small / "table.json").read_text())
+    assert [(row["method"], row["seed"]) for row in rows] == [
+        (method, seed) for seed in (3, 4, 5) for method in ("intensity threshold", "cDDPM", "DDPM")
+    ]
+    for row in rows:
+        assert 0 <= row["auprc"] <= 1 and 0 <= row["dice"] <= 1 and row["patients"] == 2
+    table = (small / "table.md").read_text()
+    assert len(table.splitlines()) == 2 + len(rows) and "AUPRC" in table
+
+
+def test_the_files_to_open_are_there(small):
+    assert (small / "run" / "progress.png").exists()
+    scan = nib.load(small / "detections" / "mni152_t1.nii.gz")
+    found = nib.load(small / "detections" / "mni152_t1_desc-anomaly.nii.gz")
+    assert found.shape == scan.shape and (found.affine == scan.affine).all()
+    assert len(list((small / "detections").glob("*.png"))) == 2
+
+
+def test_every_seed_has_its_own_cohort(small):
+    first, second = (folder / "cohort/splits/phantom_test.csv" for folder in (small, small / "seed4"))
+    assert first.read_text() != second.read_text()
+
+
+def test_a_second_call_starts_where_the_first_ended_and_another_seed_is_refused(small, capsys):
+    stamp = (small / "run/progress.png").stat().st_mtime_ns
+    assert main(["demo", "--out", str(small), "--seed", "3", *TINY]) == 0
+    assert (small / "run/progress.png").stat().st_mtime_ns == stamp
+    assert main(["demo", "--out", str(small), "--seed", "9", *TINY]) == 2
+    assert "another cohort" in capsys.readouterr().err
+
+
+def test_a_cohort_is_made_once(small):
+    with pytest.raises(UsageError, match="another cohort"):
+        job.make_cohort(small / "cohort", seed=4)
