@@ -48,8 +48,8 @@ def demo(
             train(config, folder / name)
             found = evaluate(folder / name)
             rows += found if name == "run" else found[1:]
-    write_json(out / "table.json", rows)
-    write_text(out / "table.md", markdown(rows))
+            write_json(out / "table.json", rows)
+            write_text(out / "table.md", markdown(rows))
     return [out / "table.md", *show(out), out / "run" / "progress.png"]
 
 

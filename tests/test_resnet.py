@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cdm_jax.errors import UsageError
 from cdm_jax.models.encoders import ENCODERS, make_encoder
-from cdm_jax.models.resnet import BatchNorm, Block, stochastic_depth
+from cdm_jax.models.resnet import BatchNorm, Block, convolve, stochastic_depth
 from cdm_jax.torch_import import from_torch, to_torch
 
 IMAGE = jnp.zeros((1, 96, 96, 1))
@@ -130,6 +130,22 @@ def test_bfloat16_keeps_parameters_statistics_and_output_in_float32():
     cond, stats = jax.eval_shape(lambda v: net.apply(v, IMAGE, True, mutable="batch_stats"), variables)
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, cond, stats))} == {jnp.dtype("float32")}
     jaxpr = jax.make_jaxpr(net.apply)(variables, IMAGE)
-    convolutions = [line.invars[0].aval.dtype for line in jaxpr.eqns if "conv_general" in str(line.primitive)]
-    assert len(convolutions) == 20
-    assert set(convolutions) == {jnp.dtype("bfloat16")}
+    products = [
+        str(line.invars[0].aval.dtype)
+        for line in jaxpr.eqns
+        if str(line.primitive) in ("conv_general_dilated", "dot_general")
+    ]
+    assert products.count("bfloat16") == 20
+    assert products.count("float32") == 1  # the head
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 2]), st.sampled_from([3, 7]))
+def test_the_product_for_small_images_is_the_convolution(height, width, stride, kernel):
+    image = array("small:image", (2, height, width, 3))
+    weights = array("small:weights", (kernel, kernel, 3, 4))
+    padding = ((kernel // 2, kernel // 2),) * 2
+    layout = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    expected = jax.lax.conv_general_dilated(image, weights, (stride, stride), padding, **layout)
+    found = convolve(image, weights, (stride, stride), padding, **layout)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

@@ -70,4 +70,3 @@ def overrides(rest: list[str], args: argparse.Namespace) -> list[str]:
     if unknown:
         raise UsageError(f"unknown option {' '.join(unknown)}; see 'cdm {args.verb} --help'")
     return rest
-

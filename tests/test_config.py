@@ -1,0 +1,80 @@
+"""Configs: overrides keep their type, unknown keys name the nearest, a kept config reads back equal."""
+
+import json
+
+import pytest
+
+from cdm_jax import config as configs
+from cdm_jax.cli import huge_pages
+from cdm_jax.errors import CheckpointError, UsageError
+
+SHIPPED = ["default", "demo", "demo_ddpm"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_config_has_the_keys_of_default_and_reads_back_equal(name, tmp_path):
+    config = configs.load(f"configs/{name}.py")
+    assert configs.flatten(config).keys() == configs.flatten(configs.load("configs/default.py")).keys()
+    configs.write(tmp_path / "config.json", config)
+    assert configs.read(tmp_path / "config.json") == config
+
+
+def test_default_holds_the_published_values():
+    config = configs.load("configs/default.py")
+    assert (config.train.steps, config.train.batch, config.train.lr) == (14_400, 32, 1e-4)
+    assert config.sampler.t_starts == (250, 500, 750) and config.preprocess.shape == (96, 96, 50)
+    assert (config.encoder.name, config.encoder.features, config.model.channels) == ("resnet50", 512, 128)
+
+
+def test_overrides_keep_their_type():
+    config = configs.load("configs/demo.py", ["--config.preprocess.shape=(8,8,4)", "--config.train.lr=1e-2"])
+    assert config.preprocess.shape == (8, 8, 4) and config.train.lr == 0.01
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("--config.noise.octave=3", "noise.octaves"),
+        ("--config.train.steps=many", "train.steps"),
+        ("--config.train.steps", "--config.key=value"),
+        ("--steps=3", "--config.key=value"),
+    ],
+)
+def test_a_wrong_override_is_refused(override, told):
+    with pytest.raises(UsageError, match=told):
+        configs.load("configs/demo.py", [override])
+
+
+def test_a_config_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert configs.load("configs/demo.py").preprocess.spacing == 4.0
+    with pytest.raises(UsageError, match="configs/demo.py"):
+        configs.load("configs/none.py")
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "key"])
+def test_a_damaged_config_is_refused(damage, tmp_path):
+    path = tmp_path / "config.json"
+    configs.write(path, configs.load("configs/demo.py"))
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut":
+        path.write_text(path.read_text()[:100])
+    else:
+        kept = json.loads(path.read_text())
+        del kept["seed"]
+        path.write_text(json.dumps(kept))
+    with pytest.raises(CheckpointError, match="config.json"):
+        configs.read(path)
+
+
+def test_huge_pages_are_asked_for_once(monkeypatch, tmp_path):
+    setting = tmp_path / "enabled"
+    monkeypatch.setattr(huge_pages, "SETTING", setting)
+    monkeypatch.setattr(huge_pages.sys, "platform", "linux")
+    monkeypatch.delenv(huge_pages.VARIABLE, raising=False)
+    assert not huge_pages.wanted()
+    setting.write_text("always [madvise] never\n")
+    assert huge_pages.wanted()
+    monkeypatch.setenv(huge_pages.VARIABLE, huge_pages.VALUE)
+    assert not huge_pages.wanted()
