@@ -62,6 +62,20 @@ def test_a_loss_that_explodes_ends_the_run_and_saves_nothing(tiny_config, tmp_pa
         )
 
 
+def test_bfloat16_computes_the_same_loss_to_its_precision(tiny_config):
+    batch = {"image": np.random.default_rng(0).random((4, 24, 28, 1), np.float32), "id": np.arange(4)}
+    losses = []
+    for dtype in ("float32", "bfloat16"):
+        config = tiny_config(f"--config.model.dtype={dtype}")
+        network = build.model(config)
+        variables = build.init_variables(config, network)
+        objective = build.objective(config, network)
+        found, _ = jax.jit(objective, static_argnums=4)(*variables.values(), batch, jax.random.key(0), False)
+        losses.append(np.asarray(found))
+    np.testing.assert_allclose(*losses, rtol=0.02)
+    assert losses[0].dtype == losses[1].dtype == np.float32
+
+
 def leaves(workdir, step):
     with checkpoint.manager(workdir) as checkpoints:
         return jax.tree.leaves(checkpoints.restore(step)["variables"])
