@@ -8,7 +8,7 @@ import nibabel as nib
 from ml_collections import ConfigDict
 from nilearn.datasets import load_mni152_template
 
-from cdm_jax import build
+from cdm_jax import build, provenance
 from cdm_jax import config as configs
 from cdm_jax.data.phantom import write_cohort
 from cdm_jax.detect import write_detection
@@ -48,7 +48,7 @@ def demo(
             train(config, folder / name)
             found = evaluate(folder / name)
             rows += found if name == "run" else found[1:]
-            write_json(out / "table.json", rows)
+            write_json(out / "table.json", {"environment": provenance.environment(), "rows": rows})
             write_text(out / "table.md", markdown(rows))
     return [out / "table.md", *show(out), out / "run" / "progress.png"]
 

@@ -23,7 +23,7 @@ def small(tmp_path_factory):
 
 
 def test_full_gives_every_method_for_three_seeds(small):
-    rows = json.loads((small / "table.json").read_text())
+    rows = json.loads((small / "table.json").read_text())["rows"]
     assert [(row["method"], row["seed"]) for row in rows] == [
         (method, seed) for seed in (3, 4, 5) for method in ("intensity threshold", "cDDPM", "DDPM")
     ]

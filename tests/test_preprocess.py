@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from nilearn import datasets
 from scipy import ndimage
 
+from cdm_jax.data import grid
 from cdm_jax.data import preprocess as steps
 from cdm_jax.data.brain_mask import estimate_mask
+from cdm_jax.data.intensity import curvature_flow, intensity_range, rescale
 from cdm_jax.data.preprocess import Prepared, preprocess
 from cdm_jax.data.volume import Volume
 from cdm_jax.errors import UsageError, VolumeError
@@ -66,14 +68,14 @@ def scan_of(name):
 
 
 def test_curvature_flow_is_the_published_one():
-    ours = steps.curvature_flow(GOLDEN["volume"], (1, 1, 1))
+    ours = curvature_flow(GOLDEN["volume"], (1, 1, 1))
     assert relative_error(ours, GOLDEN["curvature_flow"]) < 1e-6
 
 
 def test_finer_voxels_take_more_steps_of_curvature_flow_and_stay_stable():
     rough = np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32)
-    smooth = steps.curvature_flow(rough, (0.5, 0.5, 0.5))
-    assert smooth.std() < steps.curvature_flow(rough, (1, 1, 1)).std() < rough.std()
+    smooth = curvature_flow(rough, (0.5, 0.5, 0.5))
+    assert smooth.std() < curvature_flow(rough, (1, 1, 1)).std() < rough.std()
     assert np.abs(smooth).max() <= np.abs(rough).max()
 
 
@@ -81,16 +83,16 @@ def test_finer_voxels_take_more_steps_of_curvature_flow_and_stay_stable():
 def test_every_published_step(case):
     target = np.array(GOLDEN["meta"]["targets"][case])
     flow = GOLDEN["curvature_flow"]
-    first = np.array([steps.centred(n, t) for n, t in zip(flow.shape, target, strict=True)])
-    image, mask = (steps.crop_or_pad(a, first, target) for a in (flow, MASK))
+    first = np.array([grid.centred(n, t) for n, t in zip(flow.shape, target, strict=True)])
+    image, mask = (grid.crop_or_pad(a, first, target) for a in (flow, MASK))
     assert image.shape == tuple(GOLDEN[f"{case}_croppad_shape"])
     np.testing.assert_allclose(image.sum(), GOLDEN[f"{case}_croppad_sum"], rtol=1e-12)
-    image = steps.rescale(image, *steps.intensity_range(image, mask))
+    image = rescale(image, *intensity_range(image, mask))
     rescaled = GOLDEN[f"{case}_rescaled"]  # the padded case stores the sum only
     np.testing.assert_allclose(image if rescaled.ndim else image.sum(), rescaled, atol=1e-6, rtol=1e-6)
-    half = steps.resample(image, np.full(3, 0.5), np.full(3, 2.0), HALF[case], order=3)
+    half = grid.resample(image, np.full(3, 0.5), np.full(3, 2.0), HALF[case], order=3)
     assert np.abs(half - GOLDEN[f"{case}_resampled"]).max() < 1e-5
-    half_mask = steps.resample(mask, np.full(3, 0.5), np.full(3, 2.0), HALF[case], order=0)
+    half_mask = grid.resample(mask, np.full(3, 0.5), np.full(3, 2.0), HALF[case], order=0)
     assert np.array_equal(half_mask, GOLDEN[f"{case}_mask"] > 0)
 
 
@@ -108,8 +110,8 @@ def test_preprocess_equals_the_published_steps(case):
     "length, size, first", [(70, 80, -5), (84, 64, 10), (71, 80, -5), (85, 64, 11), (9, 9, 0)]
 )
 def test_centring_rounds_halves_away_from_zero_as_published(length, size, first):
-    assert steps.centred(length, size) == first
-    assert steps.centred(length, size + 1e-6) == first  # an affine's float32 noise
+    assert grid.centred(length, size) == first
+    assert grid.centred(length, size + 1e-6) == first  # an affine's float32 noise
 
 
 # --- The way there and back

@@ -4,32 +4,12 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
-from scipy import ndimage
 
 from cdm_jax.data.brain_mask import estimate_mask
+from cdm_jax.data.grid import RAS, TINY, Grid, crop_or_pad, model_affine, model_grid, resample, sample, turn
+from cdm_jax.data.intensity import curvature_flow, intensity_range, low_pass, rescale
 from cdm_jax.data.volume import Volume
-from cdm_jax.errors import VolumeError, choose
-
-RAS = np.array([[0, 1], [1, 1], [2, 1]])
-TINY = 1e-3  # in voxels: what header affines lose to float32
-
-
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """The model's grid relative to the scan, once its axes are turned to the closest of R, A, S.
-
-    The scan voxel under model voxel i is `start + step * i`, axis by axis. The scan voxels that the box
-    touches are `first ... first + size - 1`, some of which may lie beyond the scan.
-    """
-
-    orientation: np.ndarray  # nibabel's, from the input's axes to RAS
-    scan_shape: tuple[int, ...]
-    shape: tuple[int, ...]
-    step: np.ndarray
-    start: np.ndarray
-    first: np.ndarray
-    size: np.ndarray
+from cdm_jax.errors import VolumeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +65,11 @@ def preprocess(
     if not mask.any():
         raise VolumeError(f"{volume.path}: the brain mask is empty")
     grid = model_grid(volume.affine, mask, spacing, shape, centre)
-    scan, inside = _turn(volume.array, grid), crop_or_pad(_turn(mask, grid), grid.first, grid.size)
+    scan, inside = turn(volume.array, grid), crop_or_pad(turn(mask, grid), grid.first, grid.size)
     if curvature:
         scan = curvature_flow(scan, _scan_spacing(volume, grid))
     scan = crop_or_pad(scan, grid.first, grid.size)
-    model_mask = _sample(inside, grid, order=0)
+    model_mask = sample(inside, grid, order=0)
     if not model_mask.any():
         raise VolumeError(f"{volume.path}: the brain mask misses the model's grid of {shape} at {spacing} mm")
     low, high = intensity_range(scan, inside)
@@ -98,86 +78,8 @@ def preprocess(
     scan = rescale(scan, low, high)
     if antialias:
         scan = low_pass(scan, grid.step)
-    image = np.where(model_mask, np.clip(_sample(scan, grid, order=3), 0, 1), 0).astype(np.float32)
-    return Prepared(image, model_mask, _model_affine(volume.affine, grid), low, high, grid)
-
-
-# --- The published steps
-
-
-def curvature_flow(array: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
-    """Smooth by curvature flow for 0.375 mm^2: three steps of 0.125 at 1 mm, as published.
-
-    The explicit scheme is stable up to about h^2 / 6 for voxels of h mm: finer scans take more, shorter
-    steps.
-    """
-    total = 3 * 0.125
-    steps = max(3, int(np.ceil(total / (0.125 * min(spacing) ** 2) - TINY)))
-    image = sitk.GetImageFromArray(array.T.astype(np.float32))
-    image.SetSpacing([float(s) for s in spacing])
-    return sitk.GetArrayFromImage(sitk.CurvatureFlow(image, total / steps, steps)).T
-
-
-def centred(length: float, size: float) -> int:
-    """First voxel of a window of `size` voxels centred in `length`; halves are rounded away from zero."""
-    first = (length - size) / 2
-    return int(np.sign(first) * np.ceil(abs(first) - TINY))
-
-
-def crop_or_pad(array: np.ndarray, first: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The voxels `first ... first + size - 1` of each axis; those beyond the array are zero."""
-    output = np.zeros(tuple(size), array.dtype)
-    low = np.clip(first, 0, array.shape)
-    high = np.clip(first + size, 0, array.shape)
-    target = tuple(slice(a - f, b - f) for a, b, f in zip(low, high, first, strict=True))
-    output[target] = array[tuple(map(slice, low, high))]
-    return output
-
-
-def intensity_range(array: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
-    """The 1st and 99th percentile inside the mask, linear between ranks."""
-    low, high = np.percentile(array[mask], (1, 99))
-    return float(low), float(high)
-
-
-def rescale(array: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Clip to [low, high] and map to [0, 1]."""
-    return ((np.clip(array, low, high) - low) / (high - low)).astype(np.float32)
-
-
-def resample(array: np.ndarray, start: np.ndarray, step: np.ndarray, shape: tuple, order: int) -> np.ndarray:
-    """Values at the voxels `start + step * i`: nearest (order 0), linear (1) or B-spline (3), edges mirrored.
-
-    Nearest takes the upper voxel when two are equally near.
-    """
-    if order == 0:
-        axes = zip(start, step, shape, array.shape, strict=True)
-        nearest = [np.floor(a + s * np.arange(n) + 0.5 + TINY).clip(0, end - 1) for a, s, n, end in axes]
-        return array[np.ix_(*(index.astype(int) for index in nearest))]
-    return ndimage.affine_transform(
-        array.astype(np.float32), step, offset=start, output_shape=tuple(shape), order=order, mode="mirror"
-    )
-
-
-def low_pass(array: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Gaussian with the variance by which a box of `step` voxels exceeds a box of one."""
-    return ndimage.gaussian_filter(array, np.sqrt(np.maximum(np.square(step) - 1, 0) / 12))
-
-
-# --- From the input's grid to the model's, and back
-
-
-def model_grid(affine: np.ndarray, mask: np.ndarray, spacing: float, shape: tuple, centre: str) -> Grid:
-    """Lay a box of `shape * spacing` mm along the scan's axes, beginning at a face between scan voxels."""
-    orientation = nib.orientations.io_orientation(affine)
-    turned = nib.orientations.apply_orientation(mask, orientation)
-    extent = choose({"mask": _bounding_box, "image": _whole}, centre, "centre")(turned)
-    scan_spacing = nib.affines.voxel_sizes(affine)[np.argsort(orientation[:, 0])]
-    step = spacing / scan_spacing
-    first = np.array([a + centred(b - a, n * s) for (a, b), n, s in zip(extent, shape, step, strict=True)])
-    size = np.ceil(shape * step - TINY).astype(int)
-    start = first + (step - 1) / 2  # the centre of the first model voxel, from the box's face
-    return Grid(orientation, turned.shape, tuple(shape), step, start, first, size)
+    image = np.where(model_mask, np.clip(sample(scan, grid, order=3), 0, 1), 0).astype(np.float32)
+    return Prepared(image, model_mask, model_affine(volume.affine, grid), low, high, grid)
 
 
 def to_model_grid(array: np.ndarray, prepared: Prepared, order: int = 0) -> np.ndarray:
@@ -187,13 +89,13 @@ def to_model_grid(array: np.ndarray, prepared: Prepared, order: int = 0) -> np.n
     `to_model_fraction(...) >= 0.5` does not.
     """
     grid = prepared.grid
-    return _sample(crop_or_pad(_turn(array, grid), grid.first, grid.size), grid, order)
+    return sample(crop_or_pad(turn(array, grid), grid.first, grid.size), grid, order)
 
 
 def to_model_fraction(array: np.ndarray, prepared: Prepared) -> np.ndarray:
     """Mean of the input over each model voxel, by volume: of a label map, the share of the voxel it fills."""
     grid = prepared.grid
-    result = crop_or_pad(_turn(array, grid), grid.first, grid.size).astype(np.float32)
+    result = crop_or_pad(turn(array, grid), grid.first, grid.size).astype(np.float32)
     for axis in range(3):
         start = grid.start[axis] - grid.first[axis]
         weights = _overlap(start, grid.step[axis], result.shape[axis], grid.shape[axis])
@@ -232,30 +134,8 @@ def to_input_intensity(image: np.ndarray, prepared: Prepared) -> np.ndarray:
     return (prepared.low + image * (prepared.high - prepared.low)).astype(np.float32)
 
 
-def _turn(array: np.ndarray, grid: Grid) -> np.ndarray:
-    return nib.orientations.apply_orientation(array, grid.orientation)
-
-
-def _sample(cropped: np.ndarray, grid: Grid, order: int) -> np.ndarray:
-    return resample(cropped, grid.start - grid.first, grid.step, grid.shape, order)
-
-
 def _scan_spacing(volume: Volume, grid: Grid) -> tuple[float, ...]:
     return tuple(np.array(volume.spacing)[np.argsort(grid.orientation[:, 0])])
-
-
-def _model_affine(affine: np.ndarray, grid: Grid) -> np.ndarray:
-    input_shape = np.array(grid.scan_shape)[grid.orientation[:, 0].astype(int)]
-    to_input = nib.orientations.inv_ornt_aff(grid.orientation, input_shape)
-    return affine @ to_input @ nib.affines.from_matvec(np.diag(grid.step), grid.start)
-
-
-def _whole(mask: np.ndarray) -> list[tuple[int, int]]:
-    return [(0, n) for n in mask.shape]
-
-
-def _bounding_box(mask: np.ndarray) -> list[tuple[int, int]]:
-    return [(s.start, s.stop) for s in ndimage.find_objects(mask.astype(np.uint8))[0]]
 
 
 def _overlap(start: float, step: float, length: int, count: int) -> np.ndarray:
