@@ -77,8 +77,7 @@ class Detector:
         network = build.model(config)
         like = jax.eval_shape(lambda: build.init_variables(config, network))
         variables, step = checkpoint.restore_variables(workdir, like)
-        kept = Path(workdir) / "calibration.json"
-        threshold = json.loads(kept.read_text()) if kept.exists() else None
+        threshold = read_threshold(Path(workdir) / "calibration.json")
         return cls(config, variables, step, threshold, jax.jit(build.reconstruct(config, network)))
 
     def reconstruct_slices(self, images: np.ndarray, subjects: np.ndarray, slices: np.ndarray) -> np.ndarray:
@@ -173,6 +172,17 @@ class Detector:
         """The component size of the config, which counts model voxels, in voxels of the scan."""
         ratio = self.config.preprocess.spacing**3 / np.prod(scan.spacing)
         return int(round(self.config.anomaly.min_component * ratio))
+
+
+def read_threshold(path: Path) -> dict | None:
+    """{"value", "source"} that `cdm evaluate` left, None before that; CheckpointError if it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        kept = json.loads(path.read_text())
+        return {"value": float(kept["value"]), "source": str(kept["source"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: damaged; run 'cdm evaluate' again") from error
 
 
 def healthy_scan(scan: Volume, brain: np.ndarray, recon: np.ndarray, prepared: prep.Prepared) -> np.ndarray:

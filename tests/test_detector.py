@@ -6,6 +6,7 @@ import pytest
 
 from cdm_jax import Detector
 from cdm_jax.data import datasets, volume
+from cdm_jax.detector import read_threshold
 from cdm_jax.errors import CheckpointError
 
 
@@ -71,6 +72,15 @@ def test_the_threshold_given_is_the_threshold_used(detector, subject):
         found.lesion_mask.sum()
         > detector.detect(subject.image, subject.mask, threshold=0.5).lesion_mask.sum()
     )
+
+
+def test_a_damaged_calibration_is_refused(tmp_path):
+    path = tmp_path / "calibration.json"
+    assert read_threshold(path) is None
+    for text in ("{", "[]", '{"value": "x", "source": ""}'):
+        path.write_text(text)
+        with pytest.raises(CheckpointError, match="calibration.json"):
+            read_threshold(path)
 
 
 def test_a_model_without_calibration_says_so(detector, subject):
