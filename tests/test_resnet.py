@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_arrays import array, load, nhwc, relative_error, weight
+from golden_arrays import array, load, nhwc, relative_error
+from golden_models import golden_variables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdm_jax.errors import UsageError
 from cdm_jax.models.encoders import ENCODERS, make_encoder
 from cdm_jax.models.resnet import BatchNorm, Block, convolve, stochastic_depth
-from cdm_jax.torch_import import from_torch, to_torch
+from cdm_jax.torch_import import to_torch
 
 IMAGE = jnp.zeros((1, 96, 96, 1))
 
@@ -23,11 +24,8 @@ def test_output_equals_timm(name):
     golden = load(f"encoder_{name}")
     net = make_encoder(name, 512)
     x = nhwc(array(f"encoder_{name}:x", (2, 1, 96, 96), "uniform"))
-    template = jax.eval_shape(net.init, jax.random.key(0), x)
-    blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template)
-    state = {entry: weight(entry, value.shape) for entry, value in to_torch(blank).items()}
-    assert set(state) == set(golden["meta"]["names"])
-    variables = from_torch(state, template)
+    variables = golden_variables(net, x)
+    assert set(to_torch(variables)) == set(golden["meta"]["names"])
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == golden["meta"]["params"]
 
     assert relative_error(jax.jit(net.apply)(variables, x), golden["y_eval"]) < 1e-5

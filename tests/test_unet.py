@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_arrays import array, load, nhwc, relative_error, weight
+from golden_arrays import array, load, nhwc, relative_error
+from golden_models import golden_unet, golden_variables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -15,28 +16,24 @@ from hypothesis.extra.numpy import arrays
 from cdm_jax.errors import UsageError
 from cdm_jax.models.layers import ResidualBlock, SelfAttention, downsample, timestep_embedding, upsample
 from cdm_jax.models.unet import UNet
-from cdm_jax.torch_import import from_torch, to_torch
+from cdm_jax.torch_import import to_torch
 
 GOLDEN = ["unet_small", "unet_small_attention", "unet_small_unconditional"]
 
 
-def golden_unet(name: str, **settings):
+def golden_case(name: str, **settings):
     """The module, its inputs, its golden variables and the golden file."""
     golden = load(name)
-    meta = golden["meta"]
-    sizes = (meta["ch"], tuple(meta["mult"]), meta["blocks"], tuple(meta["att"]))
-    net = UNet(*sizes, cond_features=meta["cond"], **settings)
-    cond = None if meta["cond"] is None else array(f"{name}:cond", (2, meta["cond"]))
+    features = golden["meta"]["cond"]
+    cond = None if features is None else array(f"{name}:cond", (2, features))
     inputs = nhwc(array(f"{name}:x", (2, 1, 32, 32))), jnp.asarray(golden["t"]), cond
-    template = jax.eval_shape(net.init, jax.random.key(0), *inputs)
-    blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template)
-    state = {entry: weight(entry, value.shape) for entry, value in to_torch(blank).items()}
-    return net, inputs, from_torch(state, template), golden
+    net = golden_unet(golden["meta"], **settings)
+    return net, inputs, golden_variables(net, *inputs), golden
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_output_equals_the_published_one(name):
-    net, inputs, variables, golden = golden_unet(name)
+    net, inputs, variables, golden = golden_case(name)
     predicted = jax.jit(net.apply)(variables, *inputs)
     assert predicted.dtype == jnp.float32
     assert relative_error(predicted, nhwc(golden["y"])) < 1e-5
@@ -52,7 +49,7 @@ def test_paper_configuration_has_44_million_parameters():
 
 
 def test_bfloat16_computes_in_bfloat16_and_returns_float32():
-    net, inputs, variables, golden = golden_unet("unet_small_attention", dtype=jnp.bfloat16)
+    net, inputs, variables, golden = golden_case("unet_small_attention", dtype=jnp.bfloat16)
     jaxpr = jax.make_jaxpr(net.apply)(variables, *inputs)
     convolutions = [
         str(line.invars[0].aval.dtype) for line in jaxpr.eqns if "conv_general" in str(line.primitive)
