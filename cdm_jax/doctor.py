@@ -15,12 +15,12 @@ def report() -> list[str]:
     """Lines on devices, versions, free disk, and the way out where a GPU lies idle."""
     found = provenance.environment()
     lines = [
-        f"devices    {found['backend']}: {', '.join(found['devices'])}",
-        f"machine    {found['machine']}",
+        f"devices           {found['backend']}: {', '.join(found['devices'])}",
+        f"machine           {found['machine']}",
     ]
-    lines += [f"{name:<10} {version}" for name, version in found["versions"].items()]
+    lines += [f"{name:<17} {version}" for name, version in found["versions"].items()]
     free = shutil.disk_usage(Path.cwd()).free
-    lines.append(f"free disk  {free / 2**30:.1f} GiB in {Path.cwd()}")
+    lines.append(f"free disk         {free / 2**30:.1f} GiB in {Path.cwd()}")
     if has_nvidia_gpu() and jax.default_backend() == "cpu":
         lines.append(f"a GPU is present, but this jaxlib is CPU-only: {GPU_FIX}")
     return lines
