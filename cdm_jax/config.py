@@ -8,7 +8,6 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-import cdm_jax.configs
 from cdm_jax.configs import default
 from cdm_jax.errors import CheckpointError, UsageError
 from cdm_jax.files import write_json
@@ -36,7 +35,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
 def find(path: str | Path) -> Path:
     """`path` itself, or the shipped config of that name, so that configs/demo.py is found from any folder."""
     path = Path(path)
-    shipped = Path(cdm_jax.configs.__file__).parent / path.name
+    shipped = Path(default.__file__).parent / path.name
     for candidate in (path, shipped):
         if candidate.is_file():
             return candidate

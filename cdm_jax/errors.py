@@ -1,5 +1,7 @@
 """What can go wrong because of the input, each kind with its exit code."""
 
+from collections.abc import Mapping
+
 
 class CdmError(Exception):
     """An error that one line explains; `exit_code` is what the command line ends with."""
@@ -31,7 +33,7 @@ class DivergedError(CdmError):
     exit_code = 6
 
 
-def choose(table: dict, name: str, what: str):
+def choose(table: Mapping, name: str, what: str):
     """`table[name]`, or a UsageError that lists the known names of `what`."""
     if name not in table:
         raise UsageError(f"unknown {what} '{name}': choose one of {', '.join(sorted(table))}")

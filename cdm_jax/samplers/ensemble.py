@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,9 @@ def ensemble(
     Raises: UsageError: unknown member, or what `members` refuses. Source: Behrendt et al. 2025, section 4.3.
     """
     sample = choose(samplers, member, "ensemble member")
-    settings = {"steps": steps, "eta": eta, "clip": clip} | ({"spacing": spacing} if spacing else {})
+    settings: dict[str, Any] = {"steps": steps, "eta": eta, "clip": clip} | (
+        {"spacing": spacing} if spacing else {}
+    )
     known = inspect.signature(sample).parameters
     settings = {name: value for name, value in settings.items() if name in known}
     inputs = (denoise, schedule, noise, key, x0)

@@ -24,6 +24,9 @@ def evaluations(sample: Callable, schedule: Schedule, **settings) -> int:
     return _count(jax.make_jaxpr(run)(jax.random.split(jax.random.key(0), 1), pixel).jaxpr)
 
 
+DENOISER = "_denoiser"
+
+
 @jax.jit
 def _denoiser(x_t: jax.Array, t: jax.Array) -> jax.Array:
     """Stands for the network: `jit` keeps it one named call in the traced program."""
@@ -34,7 +37,7 @@ def _count(jaxpr) -> int:
     """Calls of `_denoiser` on a pixel: a scan repeats its body, `vmap` widens one call to several pixels."""
     total = 0
     for equation in jaxpr.eqns:
-        if equation.params.get("name") == _denoiser.__name__:
+        if equation.params.get("name") == DENOISER:
             total += equation.outvars[0].aval.size
         total += equation.params.get("length", 1) * sum(map(_count, _inner(equation)))
     return total
