@@ -80,7 +80,7 @@ def model(detector: Detector) -> Score:
         maps, errors = [], []
         for (image, mask), recon in zip(axial_last(store), recons, strict=True):
             maps.append(detector.anomaly_map(image, recon, mask))
-            errors.append(float(np.abs(image - recon)[mask].mean()))
+            errors.append(metrics.l1_error(image, recon, mask))
         return maps, errors, (time.monotonic() - began) / len(store)
 
     return score
