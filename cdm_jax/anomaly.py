@@ -4,8 +4,14 @@ Volumes are [H, W, D], axial slices along the last axis. The order is that of Be
 eroded brain mask, median filter, threshold, small components removed.
 """
 
+from functools import partial
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
+
+from cdm_jax.median import median_filter
 
 PIXELS_PER_EROSION = 25  # one erosion step for every so many pixels of width
 MAX_SMALL_COMPONENT = 7
@@ -31,23 +37,6 @@ def erode(mask: np.ndarray, iterations: int | None = None) -> np.ndarray:
     return ndimage.binary_erosion(mask > 0, cross, iterations=iterations)
 
 
-def median_filter(residual: np.ndarray, size: int = 5) -> np.ndarray:
-    """Median over cubes of `size` voxels (odd), the volume mirrored at its faces.
-
-    Only the box around the non-zero voxels is filtered, widened by half a window: no window beyond it meets
-    one of them, so the result is exact. Raises ValueError for an even size.
-    """
-    if size % 2 == 0:
-        raise ValueError(f"a median over {size} voxels has no centre: take an odd size")
-    (box,) = ndimage.find_objects(residual != 0, max_label=1)
-    filtered = np.zeros_like(residual)
-    if box is not None:
-        margin = size // 2
-        widened = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
-        filtered[widened] = ndimage.median_filter(residual[widened], size=size, mode="reflect")
-    return filtered
-
-
 def anomaly_map(
     residual: np.ndarray, mask: np.ndarray, *, erosions: int | None = None, median_size: int = 5
 ) -> np.ndarray:
@@ -59,7 +48,22 @@ def anomaly_map(
     if residual.shape != mask.shape:
         raise ValueError(f"residual {residual.shape} and mask {mask.shape} differ in shape")
     inside = np.where(erode(mask, erosions), residual, residual.dtype.type(0))
-    return median_filter(inside, median_size)
+    return np.asarray(median_filter(inside, median_size))
+
+
+@partial(jax.jit, static_argnames="median_size")
+def volume_maps(
+    image: jax.Array, inside: jax.Array, recon: jax.Array, index: jax.Array, *, median_size: int
+) -> tuple[jax.Array, jax.Array]:
+    """Reconstruction and `anomaly_map` [H, W, D] from reconstructed slices, without leaving the device.
+
+    Args:
+      image: [H, W, D]; inside: the eroded brain mask; recon: [N, H, W], of the slices index[N]; an index of D
+        or more is padding and left out. Slices that are not there are reconstructed as zero.
+    """
+    volume = jnp.zeros(image.shape).at[:, :, index].set(jnp.moveaxis(recon, 0, 2), mode="drop")
+    residual = jnp.where(inside, jnp.abs(image - volume), 0)
+    return volume, median_filter(residual, median_size)
 
 
 def binarise(score: np.ndarray, threshold: float) -> np.ndarray:
