@@ -21,8 +21,9 @@ from cdm_jax.models.unet import UNet
 from cdm_jax.noise import NOISES
 from cdm_jax.objectives import OBJECTIVES, Objective
 from cdm_jax.progress import track
-from cdm_jax.reconstruct import Reconstruct, make_reconstruct
+from cdm_jax.reconstruct import Reconstruct, by_name, make_reconstruct
 from cdm_jax.samplers import SAMPLERS
+from cdm_jax.samplers.evaluations import evaluations
 from cdm_jax.schedule import Schedule, make_schedule
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -89,12 +90,17 @@ def optimizer(config: ConfigDict) -> optax.GradientTransformation:
 def reconstruct(config: ConfigDict, network: CDDPM) -> Reconstruct:
     sampler = choose(SAMPLERS, config.sampler.name, "sampler")
     settings = _accepted(sampler, config.sampler)
-    starts = settings.get("t_starts", (settings.get("t_start", 0),))
-    if not all(0 <= start <= config.diffusion.timesteps for start in starts):
-        raise UsageError(f"config.sampler: t_start {starts} lies outside 0 ... {config.diffusion.timesteps}")
+    evaluations(sampler, schedule(config), **settings)  # refuses bad settings now, not at the first volume
     return make_reconstruct(
         network, schedule(config), noise(config), sampler, prediction=config.diffusion.prediction, **settings
     )
+
+
+def named_reconstruct(config: ConfigDict, network: CDDPM) -> Reconstruct:
+    """reconstruct(variables, name[B,3], image[B,H,W,1]), see `by_name`."""
+    if config.sampler.batch < 1:
+        raise UsageError(f"config.sampler.batch: {config.sampler.batch} slices a device call; give 1 or more")
+    return by_name(reconstruct(config, network), shared=config.noise.shared_test)
 
 
 def preprocessing(config: ConfigDict) -> dict:

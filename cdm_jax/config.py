@@ -25,11 +25,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
         check_override(override, known)
     values, words = flags.FlagValues(), ["cdm", f"--config={path}", *overrides]
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
-    try:
-        values(words)
-        return values.config.lock()
-    except (flags.Error, ValueError, TypeError) as error:
-        raise UsageError(f"{path}: {str(error).splitlines()[-1]}") from error
+    return _parse(values, words, path)
 
 
 def find(path: str | Path) -> Path:
@@ -69,12 +65,38 @@ def write(path: str | Path, config: ConfigDict) -> None:
     write_json(path, config.to_dict())
 
 
-def read(path: str | Path) -> ConfigDict:
+FREE = ("sampler.", "noise.", "anomaly.", "model.dtype", "seed")
+"""Beginnings of the keys that a trained model may be used under other values of."""
+
+
+def read(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
     """The config that `write` kept; it must have the keys of configs/default.py, no more and no fewer.
 
+    Args: overrides: `--config.key=value` of `FREE` keys.
     Raises:
       CheckpointError: the file is missing, damaged or of another version of this package.
+      UsageError: an unknown key, one that training fixed, or a value of another type.
     """
+    config = _read(path)
+    for override in overrides:
+        check_override(override, flatten(config))
+        key = override.removeprefix("--config.")
+        if not key.startswith(FREE):
+            raise UsageError(f"{override}: training fixed this; free are {', '.join(FREE)}")
+    values, words = flags.FlagValues(), ["cdm", *overrides]
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=words)
+    return _parse(values, words, path)
+
+
+def _parse(values: flags.FlagValues, words: list[str], path: str | Path) -> ConfigDict:
+    try:
+        values(words)
+        return values.config.lock()
+    except (flags.Error, ValueError, TypeError) as error:
+        raise UsageError(f"{path}: {str(error).splitlines()[-1]}") from error
+
+
+def _read(path: str | Path) -> ConfigDict:
     try:
         kept = ConfigDict(json.loads(Path(path).read_text()))
         config = default.get_config()

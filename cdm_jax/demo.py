@@ -11,7 +11,7 @@ from nilearn.datasets import load_mni152_template
 from cdm_jax import build, provenance
 from cdm_jax import config as configs
 from cdm_jax.data.phantom import write_cohort
-from cdm_jax.detect import write_detection
+from cdm_jax.detect import draw, write_maps
 from cdm_jax.detector import Detector
 from cdm_jax.errors import UsageError
 from cdm_jax.evaluate import evaluate
@@ -77,4 +77,5 @@ def show(out: Path) -> list[Path]:
     with atomic_path(template) as temporary:
         nib.save(load_mni152_template(resolution=2), temporary)
     found = [detector.detect(patient.image, patient.mask), detector.detect(template)]
-    return [write_detection(out / "detections", detection) for detection in found]
+    folder = out / "detections"
+    return [draw(folder, write_maps(folder, detection)) for detection in found]

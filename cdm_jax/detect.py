@@ -1,11 +1,13 @@
 """Detection over files: scans in, five files a scan out."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from cdm_jax import provenance
 from cdm_jax.data import volume as volumes
-from cdm_jax.detector import Detection, Detector
+from cdm_jax.detection import Detection
+from cdm_jax.detector import Detector
 from cdm_jax.errors import UsageError, VolumeError
 from cdm_jax.files import write_json
 from cdm_jax.progress import Progress
@@ -19,42 +21,46 @@ def detect_all(
     workdir: str | Path,
     mask: str | Path | None = None,
     threshold: float | None = None,
-    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    **spread,
 ) -> tuple[int, dict[Path, str]]:
-    """Run `Detector.detect` on a file or a folder of files and write the results to `output`.
+    """Run `Detector.detect_many` on a file or a folder of files and write the results to `output`.
 
     A volume that cannot be used does not stop the others.
+    Args: overrides, spread: as for `Detector.load`.
     Returns: how many there were, and those that failed with the reason. Raises: as `Detector.load`, and UsageError for
       paths that are not there and an output folder that cannot be written.
     """
     scans = volumes.list_volumes(source)
-    masks = {scan: find_mask(mask, scan) for scan in scans}
+    masks = [find_mask(mask, scan) for scan in scans]
     check_names(scans)
     check_writable(Path(output))
-    detector = Detector.load(workdir)
-    if seed is not None:
-        detector = replace(detector, config=detector.config.copy_and_resolve_references())
-        with detector.config.unlocked():
-            detector.config.seed = seed
+    detector = Detector.load(workdir, overrides, **spread)
     failed = {}
     with Progress(len(scans), "detect", "volume") as progress:
-        for scan in scans:
+        written = detector.detect_many(scans, masks, threshold, partial(write_maps, Path(output)))
+        for scan, detection in zip(scans, written, strict=True):
             try:
-                write_detection(Path(output), detector.detect(scan, masks[scan], threshold))
+                draw(Path(output), detection.result())
             except VolumeError as error:
                 failed[scan] = str(error).removeprefix(f"{scan}: ")
             progress.advance()
     return len(scans), failed
 
 
-def write_detection(output: Path, detection: Detection) -> Path:
-    """Write the five files of one scan; returns the picture's path."""
+def write_maps(output: Path, detection: Detection) -> Detection:
+    """Write the three volumes and the facts of one scan."""
     name = volumes.stem(detection.scan.path)
     arrays = {"recon": detection.recon, "anomaly": detection.anomaly, "lesion_mask": detection.lesion_mask}
     for what, array in arrays.items():
         volumes.write(output / f"{name}_desc-{what}.nii.gz", array, detection.scan)
     write_json(output / f"{name}.json", detection.facts | {"environment": provenance.environment()})
-    picture = output / f"{name}.png"
+    return detection
+
+
+def draw(output: Path, detection: Detection) -> Path:
+    """Draw the picture of one scan and return its path; apart from `write_maps`, for pyplot knows one thread."""
+    picture = output / f"{volumes.stem(detection.scan.path)}.png"
     draw_slices(picture, detection)
     return picture
 

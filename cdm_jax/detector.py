@@ -1,117 +1,64 @@
 """From a scan to its pseudo-healthy reconstruction, anomaly map and lesion mask: the public API."""
 
-import json
 import time
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import nibabel as nib
 import numpy as np
 from ml_collections import ConfigDict
 
 from cdm_jax import anomaly, build, checkpoint
 from cdm_jax import config as configs
+from cdm_jax.buckets import buckets
+from cdm_jax.calibration import read_calibration
 from cdm_jax.data import preprocess as prep
 from cdm_jax.data import volume as volumes
 from cdm_jax.data.brain_mask import estimate_mask
 from cdm_jax.data.volume import Volume
-from cdm_jax.errors import CheckpointError
-from cdm_jax.noise import image_keys
-
-
-@dataclass(frozen=True, eq=False)
-class Detection:
-    """What `Detector.detect` found, everything on the input's own grid.
-
-    scan: the input as read; recon, anomaly: float32 [H,W,D], in the input's intensities and in shares of its
-    1st-99th percentile range; lesion_mask: bool [H,W,D]; facts: the JSON sidecar's content.
-    """
-
-    scan: Volume
-    recon: np.ndarray
-    anomaly: np.ndarray
-    lesion_mask: np.ndarray
-    facts: dict
-
-    @property
-    def affine(self) -> np.ndarray:
-        """Voxel-to-world affine of all three volumes, the input's."""
-        return self.scan.affine
-
-    def to_nifti(self) -> dict[str, nib.Nifti1Image]:
-        """The three volumes as nibabel images in the input's space."""
-        arrays = {
-            "recon": self.recon,
-            "anomaly": self.anomaly,
-            "lesion_mask": self.lesion_mask.astype(np.uint8),
-        }
-        return {name: nib.Nifti1Image(array, self.affine) for name, array in arrays.items()}
+from cdm_jax.detection import Case, Detection, healthy_scan, subject_name, subject_number
+from cdm_jax.errors import CheckpointError, choose
+from cdm_jax.overlap import overlap
+from cdm_jax.sharding import WRAPPINGS, Spread, pick_devices
 
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """A trained model with the threshold that its validation cases gave.
+    """A trained model, ready to run.
 
-    reconstruct: the compiled reconstruct(variables, key[B], image[B,H,W,1]); threshold: {"value", "source"},
-    or None before calibration.
+    workdir: its folder, where `cdm evaluate` leaves the threshold; variables: on the devices; spread: the
+    compiled reconstruct(variables, name[B,3], image[B,H,W,1]) over those devices, see `by_name`.
     """
 
+    workdir: Path
     config: ConfigDict
     variables: dict
     step: int
-    threshold: dict | None
-    reconstruct: Callable
+    spread: Spread
 
     @classmethod
-    def load(cls, workdir: str | Path) -> "Detector":
-        """The best checkpoint of a training folder.
-
-        Raises:
-          CheckpointError: no usable checkpoint, or one of another architecture.
-        """
-        config = configs.read(Path(workdir) / "config.json")
-        network = build.model(config)
-        like = jax.eval_shape(lambda: build.init_variables(config, network))
-        variables, step = checkpoint.restore_variables(workdir, like)
-        threshold = read_threshold(Path(workdir) / "calibration.json")
-        return cls(config, variables, step, threshold, jax.jit(build.reconstruct(config, network)))
-
-    def reconstruct_slices(self, images: np.ndarray, subjects: np.ndarray, slices: np.ndarray) -> np.ndarray:
-        """Reconstruct axial slices in batches of one size, so that nothing is compiled twice.
+    def load(cls, workdir: str | Path, overrides: Sequence[str] = (), *, parallel: str = "jit",
+             devices: int | None = None) -> "Detector":  # fmt: skip
+        """The best checkpoint of a training folder, ready to run.
 
         Args:
-          images: [N,H,W] in [0, 1]; subjects: [N] numbers that name the noise (`subject_number`); slices: [N].
-        Returns: float32 [N,H,W].
+          overrides: `--config.key=value` for what training did not fix: sampler, noise, anomaly, model.dtype, seed.
+          parallel: a key of `WRAPPINGS`; devices: how many of this process's, None for all.
+        Raises:
+          CheckpointError: no usable checkpoint, or one of another architecture.
+          UsageError: a bad override, unknown `parallel`, or more devices than there are.
         """
-        size = self.config.sampler.batch
-        count = len(images)
-        padded = np.arange(-(-count // size) * size) % max(count, 1)
-        key = jax.random.key(self.config.seed)
-        out = []
-        for start in range(0, len(padded), size):
-            rows = padded[start : start + size]
-            keys = image_keys(key, jnp.asarray(subjects[rows]), jnp.asarray(slices[rows]), 0,
-                              shared=self.config.noise.shared_test)  # fmt: skip
-            out.append(self.reconstruct(self.variables, keys, jnp.asarray(images[rows])[..., None])[..., 0])
-        return np.concatenate(out)[:count] if out else np.zeros_like(images, np.float32)
-
-    def reconstruct_volume(self, image: np.ndarray, mask: np.ndarray, subject: str) -> np.ndarray:
-        """Reconstruct the slices of image[H,W,D] that `mask` touches; float32 [H,W,D], zero elsewhere."""
-        slices = np.flatnonzero(mask.any(axis=(0, 1)))
-        subjects = np.full(len(slices), subject_number(subject), np.uint32)
-        recon = np.zeros(image.shape, np.float32)
-        recon[..., slices] = np.moveaxis(
-            self.reconstruct_slices(np.moveaxis(image[..., slices], 2, 0), subjects, slices), 0, 2
-        )
-        return recon
-
-    def anomaly_map(self, image: np.ndarray, recon: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Residual, eroded mask and median filter, as the config asks: float32 [H,W,D]."""
-        return anomaly.anomaly_map(anomaly.residual(image, recon), mask, **build.post_processing(self.config))
+        wrap, chosen = choose(WRAPPINGS, parallel, "way to spread"), pick_devices(devices)
+        workdir = Path(workdir)
+        config = configs.read(workdir / "config.json", overrides)
+        network = build.model(config)
+        spread = wrap(build.named_reconstruct(config, network), chosen, donate=(2,))
+        like = jax.eval_shape(lambda: build.init_variables(config, network))
+        variables, step = checkpoint.restore_variables(workdir, like)
+        return cls(workdir, config, spread.place(variables), step, spread)
 
     def detect(self, source: str | Path | Volume, mask: np.ndarray | str | Path | None = None,
                threshold: float | None = None) -> Detection:  # fmt: skip
@@ -123,35 +70,96 @@ class Detector:
           threshold: of the anomaly map; without one the calibrated.
         Raises:
           VolumeError: the scan or its mask cannot be used.
-          CheckpointError: no threshold given and the model is not calibrated.
+          CheckpointError: no threshold given and the model is not calibrated for these settings.
         """
+        chosen = self.choose_threshold(threshold)
+        return self.finish(self.launch(self.prepare(source, mask)), chosen)
+
+    def detect_many(self, sources: Iterable, masks: Iterable, threshold: float | None = None,
+                    then=lambda detection: detection) -> Iterator[Future]:  # fmt: skip
+        """A future of then(Detection) for each scan, in order; arguments as for `detect`.
+
+        The next scans are read and prepared, and the last ones brought back to their grid, while the device
+        works at one. A scan that cannot be used raises from its own future alone.
+        """
+        chosen = self.choose_threshold(threshold)
+        return overlap(
+            zip(sources, masks, strict=True),
+            lambda pair: self.prepare(*pair),
+            self.launch,
+            lambda case: then(self.finish(case, chosen)),
+        )
+
+    def prepare(self, source: str | Path | Volume, mask: np.ndarray | str | Path | None) -> Case:
+        """The host's part before the device: read, find the brain, bring to the model grid."""
         began = time.monotonic()
-        value, origin = self._threshold(threshold)
         scan = source if isinstance(source, Volume) else volumes.read(source)
         brain = volumes.read_mask(mask, scan) if isinstance(mask, str | Path) else mask
         brain = estimate_mask(scan) if brain is None else brain
         prepared = prep.preprocess(scan, brain, **build.preprocessing(self.config))
-        recon = self.reconstruct_volume(prepared.image, prepared.mask, subject_name(scan))
-        model_score = self.anomaly_map(prepared.image, recon, prepared.mask)
-        score = np.where(brain, prep.to_input_grid(model_score, prepared), 0).astype(np.float32)
+        return Case(scan, brain, mask is not None, prepared, began)
+
+    def launch(self, case: Case) -> Case:
+        """Queue the device's part: every slice with brain through the sampler, then the anomaly map."""
+        prepared, post = case.prepared, build.post_processing(self.config)
+        slices = np.flatnonzero(prepared.mask.any(axis=(0, 1)))
+        subject = np.full(len(slices), subject_number(subject_name(case.scan)))
+        images = np.moveaxis(prepared.image[..., slices], 2, 0)
+        rows, recons = zip(*self._queue(images, subject, slices), strict=True)
+        beyond = np.full(sum(map(len, rows)) - len(slices), prepared.image.shape[2])
+        maps = anomaly.volume_maps(
+            prepared.image, anomaly.erode(prepared.mask, post["erosions"]), jnp.concatenate(recons)[..., 0],
+            np.concatenate([slices, beyond]), median_size=post["median_size"],
+        )  # fmt: skip
+        for array in maps:
+            array.copy_to_host_async()
+        return replace(case, maps=maps)
+
+    def finish(self, case: Case, threshold: tuple[float, str]) -> Detection:
+        """The host's part after the device: back to the scan's grid, threshold, small components."""
+        assert case.maps is not None, "launch comes first"
+        scan, prepared = case.scan, case.prepared
+        recon, model_score = map(np.asarray, case.maps)
+        score = np.where(case.brain, prep.to_input_grid(model_score, prepared), 0).astype(np.float32)
         least = self._min_component(scan)
-        lesions = anomaly.remove_small_components(anomaly.binarise(score, value), least)
+        lesions = anomaly.remove_small_components(anomaly.binarise(score, threshold[0]), least)
         facts = self.facts() | {
             "input": str(scan.path or ""),
             "spacing_mm": [round(float(s), 6) for s in scan.spacing],
-            "brain_mask": "estimated from the scan's foreground" if mask is None else "given",
-            "threshold": {"value": value, "source": origin},
+            "brain_mask": "given" if case.mask_given else "estimated from the scan's foreground",
+            "threshold": dict(zip(("value", "source"), threshold, strict=True)),
             "min_component_voxels": least,
             "lesion_volume_ml": float(lesions.sum() * np.prod(scan.spacing) / 1000),
-            "seconds": round(time.monotonic() - began, 3),
+            "seconds": round(time.monotonic() - case.began, 3),
         }
-        return Detection(scan, healthy_scan(scan, brain, recon, prepared), score, lesions, facts)
+        return Detection(scan, healthy_scan(scan, case.brain, recon, prepared), score, lesions, facts)
+
+    def reconstruct_slices(self, images: np.ndarray, subjects: np.ndarray, slices: np.ndarray) -> np.ndarray:
+        """Reconstruct axial slices of any volumes, in batches of few sizes.
+
+        Args:
+          images: [N,H,W] in [0, 1]; subjects: [N] numbers that name the noise (`subject_number`); slices: [N].
+        Returns: float32 [N,H,W].
+        """
+        out = np.zeros((len(images), *images.shape[1:]), np.float32)
+        waiting: list = []
+        for rows, recon in self._queue(images, subjects, slices):
+            waiting.append((rows[rows < len(images)], recon))
+            if len(waiting) > 1:  # fetch one batch while the device works at the next
+                _fetch(out, *waiting.pop(0))
+        for done in waiting:
+            _fetch(out, *done)
+        return out
+
+    def anomaly_map(self, image: np.ndarray, recon: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Residual, eroded mask and median filter, as the config asks: float32 [H,W,D]."""
+        return anomaly.anomaly_map(anomaly.residual(image, recon), mask, **build.post_processing(self.config))
 
     def facts(self) -> dict:
         """What a result of this model depends on besides the scan."""
         return {
             "model": {"objective": self.config.model.objective, "encoder": self.config.encoder.name,
-                      "step": self.step, "modality": self.config.data.modality},
+                      "step": self.step, "modality": self.config.data.modality, "dtype": self.config.model.dtype},
             "sampler": self.config.sampler.to_dict() | {"noise": self.config.noise.name},
             "timesteps": self.config.diffusion.timesteps,
             "grid": self.config.preprocess.to_dict(),
@@ -159,14 +167,26 @@ class Detector:
             "seed": self.config.seed,
         }  # fmt: skip
 
-    def _threshold(self, given: float | None) -> tuple[float, str]:
+    def choose_threshold(self, given: float | None) -> tuple[float, str]:
+        """(threshold, where it comes from). Raises CheckpointError: none given, and none that fits the settings."""
         if given is not None:
             return given, "given by the user"
-        if self.threshold is None:
-            raise CheckpointError(
-                "this model has no threshold yet: run 'cdm evaluate' first or give --threshold"
-            )
-        return self.threshold["value"], self.threshold["source"]
+        remedy = "run 'cdm evaluate' with the same --config options, or give --threshold"
+        kept = read_calibration(self.workdir / "calibration.json", self.config)
+        if kept is None:
+            raise CheckpointError(f"{self.workdir}: this model has no threshold yet: {remedy}")
+        if kept.differing:
+            keys = ", ".join(kept.differing)
+            raise CheckpointError(f"{self.workdir}: its threshold was chosen with another {keys}: {remedy}")
+        return kept.value, kept.source
+
+    def _queue(self, images: np.ndarray, subjects: np.ndarray, slices: np.ndarray):
+        """(rows, their reconstructions [B,H,W,1] on the device) of each batch; rows from N on are padding."""
+        seed = np.full(len(images), self.config.seed)
+        names = np.stack([seed, subjects, slices], axis=-1).astype(np.uint32)
+        for rows in buckets(len(images), self.config.sampler.batch):
+            taken = rows % len(images)
+            yield rows, self.spread(self.variables, names[taken], images[taken][..., None])
 
     def _min_component(self, scan: Volume) -> int:
         """The component size of the config, which counts model voxels, in voxels of the scan."""
@@ -174,29 +194,5 @@ class Detector:
         return int(round(self.config.anomaly.min_component * ratio))
 
 
-def read_threshold(path: Path) -> dict | None:
-    """{"value", "source"} that `cdm evaluate` left, None before that; CheckpointError if it is damaged."""
-    if not path.exists():
-        return None
-    try:
-        kept = json.loads(path.read_text())
-        return {"value": float(kept["value"]), "source": str(kept["source"])}
-    except (ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path}: damaged; run 'cdm evaluate' again") from error
-
-
-def healthy_scan(scan: Volume, brain: np.ndarray, recon: np.ndarray, prepared: prep.Prepared) -> np.ndarray:
-    """The scan with its brain replaced by the reconstruction, in the scan's intensities, float32 [H,W,D]."""
-    reached = prep.to_input_grid(prepared.mask.astype(np.float32), prepared) > 0.01
-    full = prep.masked_to_input_grid(np.clip(recon, 0, 1), prepared)
-    return np.where(brain & reached, prep.to_input_intensity(full, prepared), scan.array)
-
-
-def subject_name(scan: Volume) -> str:
-    """The id that names the noise of a scan: its file name without endings."""
-    return volumes.stem(scan.path) if scan.path else "scan"
-
-
-def subject_number(name: str) -> int:
-    """The number that names a subject's noise: CRC-32 of its id, the same on every machine."""
-    return zlib.crc32(name.encode())
+def _fetch(out: np.ndarray, rows: np.ndarray, recon: jax.Array) -> None:
+    out[rows] = np.asarray(recon)[: len(rows), ..., 0]

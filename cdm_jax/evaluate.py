@@ -1,16 +1,18 @@
 """How well a trained model finds lesions: threshold from validation cases, numbers from test cases."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cdm_jax import anomaly, build, metric_log, metrics
+from cdm_jax.calibration import write_calibration
 from cdm_jax.data.pipeline import brain_slices
 from cdm_jax.data.store import Store
-from cdm_jax.detector import Detector, subject_number
+from cdm_jax.detection import subject_number
+from cdm_jax.detector import Detector
 from cdm_jax.files import write_json, write_text
 from cdm_jax.report.table import markdown
 
@@ -18,7 +20,9 @@ Score = Callable[[Store], tuple[list[np.ndarray], list[float], float]]
 """score(store) -> (anomaly map [H,W,D] of each volume, L1 error of each volume's brain, seconds a volume)."""
 
 
-def evaluate(workdir: str | Path, *, data: str | Path | None = None) -> list[dict]:
+def evaluate(
+    workdir: str | Path, *, data: str | Path | None = None, overrides: Sequence[str] = (), **spread
+) -> list[dict]:
     """Calibrate and score the model in `workdir`; returns one summary row a method.
 
     The intensity threshold stands beside it: same grid, same post-processing, same choice of threshold. The
@@ -27,10 +31,11 @@ def evaluate(workdir: str | Path, *, data: str | Path | None = None) -> list[dic
 
     Args:
       data: root of the data, where it is not the one that the config names.
+      overrides, spread: as for `Detector.load`.
     Raises:
       CheckpointError: as `Detector.load`; UsageError: the data's splits are missing.
     """
-    workdir, detector = Path(workdir), Detector.load(workdir)
+    workdir, detector = Path(workdir), Detector.load(workdir, overrides, **spread)
     config = detector.config
     if data is not None:
         with config.unlocked():
@@ -45,7 +50,7 @@ def evaluate(workdir: str | Path, *, data: str | Path | None = None) -> list[dic
         rows.append(row | {"seed": config.seed})
         records += [{"method": name} | record for record in found]
     source = f"best pooled Dice on {len(val)} labelled validation patients of '{config.data.dataset}'"
-    write_json(workdir / "calibration.json", {"value": rows[-1]["threshold"], "source": source})
+    write_calibration(workdir / "calibration.json", rows[-1]["threshold"], source, config)
     write_json(workdir / "evaluation.json", {"summary": rows, "records": records})
     write_text(workdir / "evaluation.csv", metric_log.to_csv(records))
     write_text(workdir / "evaluation.md", markdown(rows))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 
 from cdm_jax.diffusion import Noise, bind_denoiser, to_model_range, to_unit_range
+from cdm_jax.noise import image_keys
 from cdm_jax.schedule import Schedule
 
 Reconstruct = Callable[..., jax.Array]
@@ -30,3 +31,21 @@ def make_reconstruct(
         return to_unit_range(sampler(denoise, schedule, noise, key, to_model_range(image), **settings))
 
     return reconstruct
+
+
+def by_name(reconstruct: Reconstruct, *, shared: bool) -> Reconstruct:
+    """The same, each image's key made inside the program from numbers that name it.
+
+    Args:
+      shared: one noise field for all slices of a subject.
+    Returns: reconstruct(variables, name[B,3], image[B,H,W,1]) with name = (seed, subject, slice), uint32.
+    """
+
+    def key_of(name):
+        seed, subject, index = name
+        return image_keys(jax.random.key(seed), subject[None], index[None], 0, shared=shared)[0]
+
+    def named(variables, name, image):
+        return reconstruct(variables, jax.vmap(key_of)(name), image)
+
+    return named

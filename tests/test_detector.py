@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from cdm_jax import Detector
+from cdm_jax.calibration import read_calibration
 from cdm_jax.data import datasets, volume
-from cdm_jax.detector import read_threshold
-from cdm_jax.errors import CheckpointError
+from cdm_jax.errors import CheckpointError, UsageError, VolumeError
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +74,74 @@ def test_the_threshold_given_is_the_threshold_used(detector, subject):
     )
 
 
-def test_a_damaged_calibration_is_refused(tmp_path):
-    path = tmp_path / "calibration.json"
-    assert read_threshold(path) is None
-    for text in ("{", "[]", '{"value": "x", "source": ""}'):
+def test_a_damaged_calibration_is_refused(tmp_path, tiny_config):
+    path, config = tmp_path / "calibration.json", tiny_config()
+    assert read_calibration(path, config) is None
+    for text in ("{", "[]", '{"value": "x", "source": "", "settings": {}}', '{"value": 1, "source": ""}'):
         path.write_text(text)
         with pytest.raises(CheckpointError, match="calibration.json"):
-            read_threshold(path)
+            read_calibration(path, config)
 
 
-def test_a_model_without_calibration_says_so(detector, subject):
+def test_a_threshold_serves_the_settings_it_was_chosen_under(tiny_run, subject):
+    other = Detector.load(tiny_run, ["--config.sampler.name=ddim", "--config.sampler.steps=2"])
+    with pytest.raises(CheckpointError, match="sampler.name, sampler.steps.*--threshold"):
+        other.detect(subject.image, subject.mask)
+    assert other.detect(subject.image, subject.mask, threshold=0.1).facts["sampler"]["name"] == "ddim"
+    same = Detector.load(tiny_run, ["--config.sampler.batch=4", "--config.model.dtype=bfloat16"])
+    assert same.choose_threshold(None)[0] == Detector.load(tiny_run).choose_threshold(None)[0]
+
+
+def test_what_training_fixed_cannot_be_overridden(tiny_run):
+    with pytest.raises(UsageError, match="training fixed this"):
+        Detector.load(tiny_run, ["--config.model.channels=4"])
+    with pytest.raises(UsageError, match="sampler.steps"):
+        Detector.load(tiny_run, ["--config.sampler.step=4"])
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ("sampler.batch=0", "0 slices a device call"),
+    ("sampler.t_starts=(1001,)", "1001"),
+    ("sampler.name=magic", "single_step"),
+    ("noise.name=white", "gaussian, simplex"),
+    ("model.dtype=float13", "bfloat16, float32"),
+])  # fmt: skip
+def test_bad_settings_are_refused_before_any_volume(tiny_run, override, message):
+    with pytest.raises(UsageError, match=message):
+        Detector.load(tiny_run, [f"--config.{override}"])
+
+
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_eight_devices_find_what_one_finds(tiny_run, subject, parallel):
+    one = Detector.load(tiny_run, devices=1).detect(subject.image, subject.mask)
+    eight = Detector.load(tiny_run, parallel=parallel, devices=8).detect(subject.image, subject.mask)
+    np.testing.assert_allclose(eight.recon, one.recon, atol=1e-5 * np.ptp(one.recon))
+    np.testing.assert_allclose(eight.anomaly, one.anomaly, atol=1e-5)
+
+
+def test_bfloat16_stays_close(tiny_run, subject, detector):
+    half = Detector.load(tiny_run, ["--config.model.dtype=bfloat16"]).detect(subject.image, subject.mask)
+    exact = detector.detect(subject.image, subject.mask)
+    assert half.facts["model"]["dtype"] == "bfloat16"
+    assert 0 < np.abs(half.anomaly - exact.anomaly).max() < 0.02
+
+
+def test_many_at_once_are_what_they_are_alone_and_one_failure_stays_alone(detector, tiny_cohort, tmp_path):
+    found = datasets.load("phantom", tiny_cohort, "test_patients", "t2")
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(b"no image")
+    sources = [found[0].image, broken, found[1].image]
+    futures = list(detector.detect_many(sources, [found[0].mask, None, found[1].mask]))
+    with pytest.raises(VolumeError, match="broken"):
+        futures[1].result()
+    for n, future in ((0, futures[0]), (1, futures[2])):
+        alone = detector.detect(found[n].image, found[n].mask)
+        np.testing.assert_array_equal(future.result().anomaly, alone.anomaly)
+        np.testing.assert_array_equal(future.result().lesion_mask, alone.lesion_mask)
+
+
+def test_a_model_without_calibration_says_so(detector, subject, tmp_path):
     import dataclasses
 
     with pytest.raises(CheckpointError, match="cdm evaluate"):
-        dataclasses.replace(detector, threshold=None).detect(subject.image, subject.mask)
+        dataclasses.replace(detector, workdir=tmp_path).detect(subject.image, subject.mask)

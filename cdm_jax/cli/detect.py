@@ -3,8 +3,12 @@
 import argparse
 import sys
 
+from cdm_jax.cli import spread
+
 EXAMPLE = """example:
   cdm detect -i scan.nii.gz --workdir demo_out/run -o out/
+  cdm detect -i scans/ --workdir demo_out/run -o out/ --threshold 0.1 \\
+      --config.sampler.name=ddim --config.sampler.steps=20
 
 Scans must be skull-stripped, or come with --mask. For every scan STEM five files are written:
 STEM_desc-recon.nii.gz, STEM_desc-anomaly.nii.gz, STEM_desc-lesion_mask.nii.gz, STEM.json, STEM.png.
@@ -23,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threshold", type=float, help="of the anomaly map, in place of the calibrated one")
     parser.add_argument("--seed", type=int, help="of the noise, in place of the training seed")
+    spread.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
         workdir=args.workdir,
         mask=args.mask,
         threshold=args.threshold,
-        seed=args.seed,
+        overrides=args.overrides + ([] if args.seed is None else [f"--config.seed={args.seed}"]),
+        parallel=args.parallel,
+        devices=args.devices,
     )
     for path, reason in failed.items():
         print(f"failed: {path}: {reason}", file=sys.stderr)

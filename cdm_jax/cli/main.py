@@ -13,6 +13,7 @@ VERBS = {
     "train": "train a model on healthy volumes",
     "evaluate": "choose a threshold on validation cases and score the test cases",
     "detect": "find anomalies in NIfTI volumes",
+    "export": "write a trained sampler as one file that runs without this package",
     "doctor": "show devices, versions and what stands in the way of speed",
 }
 
