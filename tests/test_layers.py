@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "cdm_jax"
 FLOORS = [
     {  # 0: numbers, and what needs nothing of ours
         "errors", "files", "progress", "schedule", "noise", "metrics", "anomaly", "metric_log",
-        "provenance", "compilation",
+        "provenance", "compilation", "median", "buckets", "overlap", "sharding", "exported",
     },
     {  # 1: parts
         "models.layers", "models.unet", "models.resnet", "models.encoders", "data.volume", "data.brain_mask",
@@ -18,7 +18,8 @@ FLOORS = [
     },
     {"models.cddpm", "diffusion", "samplers", "reconstruct", "data.pipeline"},  # 2: composition
     {"train_state", "optim", "objectives", "checkpoint", "torch_import"},  # 3: state
-    {"config", "configs", "build", "train", "detector", "detect", "evaluate", "demo", "doctor", "report"},  # 4: jobs
+    {"config", "configs", "build", "calibration", "train", "detection", "detector", "detect",
+        "evaluate", "export", "demo", "doctor", "report"},  # 4: jobs
     {"cli", "__main__", "__init__"},  # 5: door
 ]  # fmt: skip
 
