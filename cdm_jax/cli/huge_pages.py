@@ -1,15 +1,17 @@
-"""Huge memory pages for the CPU backend: a training step is a fifth to a third faster with them.
+"""How does the process get and keep its memory? In huge pages, for good: a fifth to a third less time on a CPU.
 
-XLA's CPU backend takes one large buffer from malloc and gives it back at every call, and with pages of 4 KiB the
-kernel spends up to a third of the step on page faults. glibc asks for huge pages if told so before the process
-starts, hence the second start.
+XLA's CPU backend takes its buffers from malloc and gives them back at every call, and with pages of 4 KiB handed
+to and fro the kernel spends up to a third of a training step on page faults. glibc asks for huge pages, and keeps
+what was freed, if told so before the process starts: hence the second start.
 """
 
 import os
 import sys
 from pathlib import Path
 
-VARIABLE, VALUE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
+VARIABLE = "GLIBC_TUNABLES"
+KEEP = 1 << 34  # bytes: more than any buffer, so that none is mapped by itself or given back
+VALUE = f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={KEEP}:glibc.malloc.trim_threshold={KEEP}"
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
