@@ -18,6 +18,7 @@ from cdm_jax.errors import UsageError, choose
 from cdm_jax.models.cddpm import CDDPM
 from cdm_jax.models.encoders import make_encoder
 from cdm_jax.models.unet import UNet
+from cdm_jax.models.winograd import CONVOLUTIONS
 from cdm_jax.noise import NOISES
 from cdm_jax.objectives import OBJECTIVES, Objective
 from cdm_jax.progress import track
@@ -51,6 +52,7 @@ def model(config: ConfigDict) -> CDDPM:
         dropout=config.model.dropout,
         cond_features=config.encoder.features if conditional else None,
         dtype=dtype,
+        convolve=choose(CONVOLUTIONS, config.model.convolution, "convolution"),
     )
     encoder = make_encoder(**config.encoder.to_dict(), dtype=dtype) if conditional else None
     return CDDPM(unet=unet, encoder=encoder)

@@ -65,12 +65,16 @@ def write(path: str | Path, config: ConfigDict) -> None:
     write_json(path, config.to_dict())
 
 
-FREE = ("sampler.", "noise.", "anomaly.", "model.dtype", "seed")
+FREE = ("sampler.", "noise.", "anomaly.", "model.dtype", "model.convolution", "seed")
 """Beginnings of the keys that a trained model may be used under other values of."""
 
 
+ADDED = {"model.convolution"}
+"""Keys that came later, with a default under which older runs stay what they were."""
+
+
 def read(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
-    """The config that `write` kept; it must have the keys of configs/default.py, no more and no fewer.
+    """The config that `write` kept; it must have the keys of configs/default.py, no more, and but for `ADDED` no fewer.
 
     Args: overrides: `--config.key=value` of `FREE` keys.
     Raises:
@@ -100,7 +104,7 @@ def _read(path: str | Path) -> ConfigDict:
     try:
         kept = ConfigDict(json.loads(Path(path).read_text()))
         config = default.get_config()
-        differing = sorted(flatten(kept).keys() ^ flatten(config).keys())
+        differing = sorted((flatten(kept).keys() | ADDED) ^ flatten(config).keys())
         if differing:
             raise CheckpointError(f"{path}: its keys are of another version ({', '.join(differing[:5])})")
         config.update(tuples(kept))

@@ -22,12 +22,14 @@ def detect_all(
     mask: str | Path | None = None,
     threshold: float | None = None,
     overrides: Sequence[str] = (),
+    pictures: bool = True,
     **spread,
 ) -> tuple[int, dict[Path, str]]:
     """Run `Detector.detect_many` on a file or a folder of files and write the results to `output`.
 
     A volume that cannot be used does not stop the others.
-    Args: overrides, spread: as for `Detector.load`.
+    Args:
+      overrides, spread: as for `Detector.load`; pictures: draw them, half a second each.
     Returns: how many there were, and those that failed with the reason. Raises: as `Detector.load`, and UsageError for
       paths that are not there and an output folder that cannot be written.
     """
@@ -41,7 +43,9 @@ def detect_all(
         written = detector.detect_many(scans, masks, threshold, partial(write_maps, Path(output)))
         for scan, detection in zip(scans, written, strict=True):
             try:
-                draw(Path(output), detection.result())
+                found = detection.result()
+                if pictures:
+                    draw(Path(output), found)
             except VolumeError as error:
                 failed[scan] = str(error).removeprefix(f"{scan}: ")
             progress.advance()

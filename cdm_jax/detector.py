@@ -22,7 +22,7 @@ from cdm_jax.data.volume import Volume
 from cdm_jax.detection import Case, Detection, healthy_scan, subject_name, subject_number
 from cdm_jax.errors import CheckpointError, choose
 from cdm_jax.overlap import overlap
-from cdm_jax.sharding import WRAPPINGS, Spread, pick_devices
+from cdm_jax.sharding import WRAPPINGS, Spread, check_dtype, pick_devices
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +49,13 @@ class Detector:
           parallel: a key of `WRAPPINGS`; devices: how many of this process's, None for all.
         Raises:
           CheckpointError: no usable checkpoint, or one of another architecture.
-          UsageError: a bad override, unknown `parallel`, or more devices than there are.
+          UsageError: a bad override, unknown `parallel`, more devices than there are, a dtype that they lack.
         """
         wrap, chosen = choose(WRAPPINGS, parallel, "way to spread"), pick_devices(devices)
         workdir = Path(workdir)
         config = configs.read(workdir / "config.json", overrides)
         network = build.model(config)
+        check_dtype(chosen[0], config.model.dtype)
         spread = wrap(build.named_reconstruct(config, network), chosen, donate=(2,))
         like = jax.eval_shape(lambda: build.init_variables(config, network))
         variables, step = checkpoint.restore_variables(workdir, like)

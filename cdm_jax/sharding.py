@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
@@ -51,6 +52,16 @@ def pick_devices(count: int | None = None) -> tuple[jax.Device, ...]:
             f"{count} devices asked for, but this machine has {len(there)} ({there[0].platform})"
         )
     return tuple(there[:count])
+
+
+def check_dtype(device: jax.Device, dtype: str) -> None:
+    """Raise UsageError unless `device` multiplies matrices of `dtype`."""
+    try:
+        with jax.default_device(device):
+            ones = jnp.ones((8, 8), dtype)
+            (ones @ ones).block_until_ready()
+    except (jax.errors.JaxRuntimeError, NotImplementedError, TypeError, ValueError) as error:
+        raise UsageError(f"{device.device_kind} cannot compute in {dtype}: choose float32") from error
 
 
 def over_mesh(function: Callable, devices: Sequence[jax.Device], donate: Sequence[int] = ()) -> Spread:

@@ -66,6 +66,22 @@ def test_detect_writes_five_files_in_the_scans_own_grid(tiny_run, scan, tmp_path
     assert (tmp_path / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_folder_goes_through_pmap_without_pictures_under_another_sampler(tiny_run, tiny_cohort, tmp_path):
+    folders = {name: tmp_path / name for name in ("scans", "masks", "out")}
+    for folder in folders.values():
+        folder.mkdir()
+    for subject in datasets.load("phantom", tiny_cohort, "test_patients", "t2"):
+        shutil.copy(subject.image, folders["scans"])
+        shutil.copy(subject.mask, folders["masks"] / subject.image.name)
+    words = ("-i", folders["scans"], "--mask", folders["masks"], "--workdir", tiny_run, "-o", folders["out"])
+    sampler = ("--config.sampler.name=dpm_solver", "--config.sampler.steps=2", "--threshold", 0.1)
+    assert cdm("detect", *words, "--parallel", "pmap", "--devices", 4, "--no-pictures", *sampler) == 0
+    written = sorted(path.name for path in folders["out"].iterdir())
+    assert len(written) == 4 * 2 and not [name for name in written if name.endswith(".png")]
+    facts = json.loads(next(folders["out"].glob("*.json")).read_text())
+    assert (facts["sampler"]["name"], facts["sampler"]["steps"]) == ("dpm_solver", 2)
+
+
 def test_detect_repeats_itself_bit_for_bit(tiny_run, scan, tmp_path):
     for name in "ab":
         cdm("detect", "-i", scan.image, "--mask", scan.mask, "--workdir", tiny_run, "-o", tmp_path / name)
@@ -149,6 +165,9 @@ def test_trailing_singleton_dimensions_are_fine(tiny_run, tmp_path):
     assert nib.load(tmp_path / "out/scan_desc-anomaly.nii.gz").shape == (40, 48, 40, 1, 1)
 
 
+DETECT = ("detect", "-i", "{scan}", "--workdir", "{run}", "-o", "{tmp}/out")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
@@ -157,6 +176,17 @@ def test_trailing_singleton_dimensions_are_fine(tiny_run, tmp_path):
         (("detect", "-i", "{scan}", "--workdir", "{run}", "-o", "{tmp}/file/out"), 2, "file"),
         (("detect", "-i", "{scan}", "--workdir", "{tmp}/empty", "-o", "{tmp}/out"), 5, "empty"),
         (("detect", "-i", "{scan}", "--workdir", "{run}", "-o", "{tmp}/out", "--colour"), 2, "--colour"),
+        ((*DETECT, "--parallel", "magic"), 2, "jit, pmap"),
+        ((*DETECT, "--devices", "9"), 2, "9 devices asked for, but this machine has 8"),
+        ((*DETECT, "--config.sampler.name=magic"), 2, "ddim_encode, ddpm, dpm_solver"),
+        ((*DETECT, "--config.noise.name=white"), 2, "gaussian, simplex"),
+        ((*DETECT, "--config.sampler.t_starts=(2000,)"), 2, "2000"),
+        ((*DETECT, "--config.sampler.name=ddim", "--config.sampler.t_start=5", "--config.sampler.steps=6"), 2, "6"),
+        ((*DETECT, "--config.sampler.batch=0"), 2, "sampler.batch"),
+        ((*DETECT, "--config.model.dtype=int3"), 2, "bfloat16, float32"),
+        ((*DETECT, "--config.train.steps=3"), 2, "training fixed this"),
+        ((*DETECT, "--config.sampler.name=ddim"), 5, "cdm evaluate"),
+        (("export", "--workdir", "{tmp}/empty", "-o", "{tmp}/out.npz"), 5, "empty"),
         (("evaluate", "--workdir", "{tmp}/empty"), 5, "empty"),
         (("train", "--config", "none.py", "--workdir", "{tmp}/w"), 2, "configs/demo.py"),
         (("train", "--config", "configs/demo.py", "--workdir", "{tmp}/w", "--config.trian.steps=3"), 2, "train.steps"),

@@ -18,7 +18,7 @@ from cdm_jax.noise import gaussian, simplex
 from cdm_jax.reconstruct import make_reconstruct
 from cdm_jax.samplers import SAMPLERS
 from cdm_jax.schedule import make_schedule
-from cdm_jax.sharding import WRAPPINGS, over_mesh, pick_devices
+from cdm_jax.sharding import WRAPPINGS, check_dtype, over_mesh, pick_devices
 from cdm_jax.torch_import import from_torch, to_torch
 
 SIZE = 16
@@ -82,6 +82,19 @@ def test_devices_that_are_not_there_are_refused():
     for count in (0, 9):
         with pytest.raises(UsageError, match=f"{count} devices asked for"):
             pick_devices(count)
+
+
+def test_a_dtype_that_a_device_lacks_is_refused(monkeypatch):
+    device = jax.devices()[3]
+    for dtype in ("float32", "bfloat16"):
+        check_dtype(device, dtype)
+
+    def lacking(*_):
+        raise jax.errors.JaxRuntimeError("UNIMPLEMENTED: bf16")
+
+    monkeypatch.setattr(jnp, "ones", lacking)
+    with pytest.raises(UsageError, match="cpu cannot compute in bfloat16: choose float32"):
+        check_dtype(device, "bfloat16")
 
 
 PROCESS = """

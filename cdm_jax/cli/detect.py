@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threshold", type=float, help="of the anomaly map, in place of the calibrated one")
     parser.add_argument("--seed", type=int, help="of the noise, in place of the training seed")
+    parser.add_argument("--no-pictures", action="store_true", help="skip STEM.png, half a second a scan")
     spread.add_arguments(parser)
 
 
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         mask=args.mask,
         threshold=args.threshold,
         overrides=args.overrides + ([] if args.seed is None else [f"--config.seed={args.seed}"]),
+        pictures=not args.no_pictures,
         parallel=args.parallel,
         devices=args.devices,
     )

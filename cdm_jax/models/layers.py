@@ -61,7 +61,7 @@ class GroupNorm(nn.Module):
         def group_mean(values: jax.Array) -> jax.Array:
             return values.mean(axis=1).reshape(batch, groups, -1).mean(axis=-1)
 
-        def to_channels(of_groups: jax.Array, weight: jax.Array) -> jax.Array:
+        def to_channels(of_groups: jax.Array, weight: jax.Array | float) -> jax.Array:
             # As a product: an index c // size in the loop over pixels would keep XLA's CPU code from vectors.
             member = jnp.arange(groups)[:, None] == jnp.arange(channels) // (channels // groups)
             return jnp.matmul(of_groups, member * weight, precision="highest")[:, None]
@@ -96,7 +96,8 @@ class ResidualBlock(nn.Module):
     """Residual block whose second normalisation is scaled and shifted by the embedding.
 
     x[B,H,W,C], embedding[B,F] -> [B,H',W',channels]. `resample` (`downsample`, `upsample` or None) acts on
-    both branches, before the first convolution. A `dropout` above 0 needs the rng "dropout" in training.
+    both branches, before the first convolution. `convolve` stands for `lax.conv_general_dilated` in the 3x3
+    convolutions. A `dropout` above 0 needs the rng "dropout" in training.
     Source: Dhariwal and Nichol 2021, section 3 (adaptive group normalisation, BigGAN resampling).
     """
 
@@ -104,6 +105,7 @@ class ResidualBlock(nn.Module):
     resample: Callable[[jax.Array], jax.Array] | None = None
     dropout: float = 0.0
     dtype: jnp.dtype = jnp.float32
+    convolve: Callable = jax.lax.conv_general_dilated
 
     @nn.compact
     def __call__(self, x: jax.Array, embedding: jax.Array, train: bool = False) -> jax.Array:
@@ -128,7 +130,10 @@ class ResidualBlock(nn.Module):
         return x + h
 
     def _conv3(self, name: str, kernel_init: Callable) -> nn.Conv:
-        return nn.Conv(self.channels, (3, 3), padding=1, kernel_init=kernel_init, dtype=self.dtype, name=name)
+        return nn.Conv(
+            self.channels, (3, 3), padding=1, kernel_init=kernel_init, dtype=self.dtype,
+            conv_general_dilated=self.convolve, name=name,
+        )  # fmt: skip
 
 
 class SelfAttention(nn.Module):

@@ -1,5 +1,7 @@
 """How does the denoising UNet turn a noised image, its step and a condition into a prediction?"""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -30,6 +32,7 @@ class UNet(nn.Module):
       head_channels: channels an attention head.
       cond_features: E, length of the condition vector; None for an unconditional model.
       dropout: rate inside the residual blocks; needs the rng "dropout" in training when above 0.
+      convolve: a value of `CONVOLUTIONS`, for the residual blocks.
       dtype: of the computation; parameters, normalisation, softmax and the output are float32.
 
     Source: Dhariwal and Nichol 2021, section 3; condition as in Behrendt et al. 2025 (arXiv 2312.04215).
@@ -43,6 +46,7 @@ class UNet(nn.Module):
     cond_features: int | None = None
     dropout: float = 0.0
     dtype: jnp.dtype = jnp.float32
+    convolve: Callable = jax.lax.conv_general_dilated
 
     @nn.compact
     def __call__(
@@ -112,7 +116,7 @@ class UNet(nn.Module):
         return h
 
     def _residual(self, channels: int, name: str, resample=None) -> ResidualBlock:
-        return ResidualBlock(channels, resample, self.dropout, self.dtype, name=name)
+        return ResidualBlock(channels, resample, self.dropout, self.dtype, self.convolve, name=name)
 
     def _attend(self, h: jax.Array, name: str) -> jax.Array:
         """The one place that decides which kind of attention stands between the residual blocks."""
