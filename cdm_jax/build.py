@@ -3,6 +3,7 @@
 import inspect
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,6 @@ import optax
 from ml_collections import ConfigDict
 
 from cdm_jax import optim
-from cdm_jax.data import datasets, store
-from cdm_jax.data.datasets.tree import Subject
-from cdm_jax.data.store import Store
 from cdm_jax.diffusion import Noise
 from cdm_jax.errors import UsageError, choose
 from cdm_jax.models.cddpm import CDDPM
@@ -26,6 +24,10 @@ from cdm_jax.reconstruct import Reconstruct, by_name, make_reconstruct
 from cdm_jax.samplers import SAMPLERS
 from cdm_jax.samplers.evaluations import evaluations
 from cdm_jax.schedule import Schedule, make_schedule
+
+if TYPE_CHECKING:
+    from cdm_jax.data.datasets.tree import Subject
+    from cdm_jax.data.store import Store
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -116,13 +118,20 @@ def post_processing(config: ConfigDict) -> dict:
     return {"erosions": int(width * config.anomaly.erosion), "median_size": config.anomaly.median}
 
 
-def subjects(config: ConfigDict, split: str) -> list[Subject]:
+# Data are read through imports of their own: a network is built where nibabel and SimpleITK are missing.
+
+
+def subjects(config: ConfigDict, split: str) -> list["Subject"]:
+    from cdm_jax.data import datasets
+
     data = config.data
     return datasets.load(data.dataset, data.root, split, data.modality, data.fold)
 
 
-def stores(config: ConfigDict, *splits: str) -> list[Store]:
+def stores(config: ConfigDict, *splits: str) -> list["Store"]:
     """The prepared volumes of each split, made under `data.root`/prepared where they are not there yet."""
+    from cdm_jax.data import store
+
     cache = Path(config.data.root) / "prepared"
     settings = preprocessing(config) | {"labels": config.data.labels, "workers": config.data.workers}
     found = []

@@ -13,9 +13,16 @@ LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "num
 
 
 def versions() -> dict[str, str]:
-    """Version of this package, of Python and of every library that a number can depend on."""
+    """Version of this package, of Python and of every library that a number can depend on, "none" if missing."""
     found = {"cdm_jax": cdm_jax.__version__, "python": platform.python_version()}
-    return found | {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return found | {name: _version(name) for name in LIBRARIES}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 def environment() -> dict:

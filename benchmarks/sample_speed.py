@@ -1,0 +1,194 @@
+"""How fast is a volume reconstructed, by us and by the torch reference, in one run?
+
+.venv/bin/python benchmarks/sample_speed.py --preset demo --sampler ensemble,ddim --repeats 5 --json speed.jsonl
+.venv/bin/python benchmarks/sample_speed.py --preset paper --dtype bfloat16,float32 --torch eager,compile --batch 16,50
+
+Both sides take the same random weights, slices of one volume and noise, take turns, and begin and end with arrays on
+the host. Every combination of the comma lists is a row: appended to --json FILE when it is done, gathered in a table
+and a bar chart beside it at the end. Exit codes: 0 done, 1 a row failed or its two outputs differ by more than the
+tolerance (`measure.TOLERANCE`), 2 a wrong option.
+
+The torch side is given its noise beforehand, ours draws it inside its program; that favours torch. The torch side
+uses one GPU if torch sees one. Peak memory is that of the process so far.
+
+Packages that may be missing, and what then happens:
+  torch (extra [bench])        --torch defaults to off; asking for it is an error
+  nilearn, nibabel, SimpleITK  a smooth random head takes the phantom's place, as the row's "input" says
+  matplotlib                   no chart
+
+Two environment variables are set unless they are: XLA_PYTHON_CLIENT_MEM_FRACTION=0.5, jax's part of a GPU's memory,
+which both sides share; OMP_WAIT_POLICY=passive, so that torch's threads sleep at a barrier. On a CPU that others use
+too, torch's default of spinning there took 5 to 40 times as long (demo, 2 cores, single step: 0.5 to 4 s for 0.09 s).
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+# Both are read once, when jax and torch are imported.
+os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from speed.brain import Brain, brain_slices  # noqa: E402
+from speed.cells import PRESETS, TORCH_MODES, Cell, make_cells  # noqa: E402
+from speed.machine import environment, matrix_peak, without_cache  # noqa: E402
+from speed.measure import measure  # noqa: E402
+from speed.report import described, markdown, read_rows, write_report  # noqa: E402
+from speed.weights import random_variables  # noqa: E402
+
+from cdm_jax import build  # noqa: E402
+from cdm_jax.cli import huge_pages  # noqa: E402
+from cdm_jax.errors import CdmError, UsageError  # noqa: E402
+from cdm_jax.samplers import SAMPLERS  # noqa: E402
+from cdm_jax.sharding import WRAPPINGS  # noqa: E402
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def names(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def integers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def parser() -> Parser:
+    """The command line; --config.key=value overrides the preset's config besides."""
+    top = Parser(
+        description=__doc__.splitlines()[0],
+        epilog="A LIST is separated by commas; --config.key=value overrides the preset.",
+        allow_abbrev=False,
+    )
+    add = top.add_argument
+    add("--preset", choices=PRESETS, default="demo", help="size of networks and images (default: demo)")
+    add(
+        "--sampler",
+        type=names,
+        default=["ensemble"],
+        metavar="LIST",
+        help=f"of {', '.join(sorted(SAMPLERS))}",
+    )
+    add("--steps", type=integers, metavar="LIST", help="of the samplers that take steps")
+    add(
+        "--t-start",
+        type=integers,
+        metavar="LIST",
+        help="noising steps; an ensemble averages over all of them",
+    )
+    add("--batch", type=integers, metavar="LIST", help="slices a device call (default: the preset's)")
+    add("--dtype", type=names, default=["float32"], metavar="LIST", help=f"of {', '.join(build.DTYPES)}")
+    add("--parallel", choices=WRAPPINGS, default="jit", help="how ours spreads over devices (default: jit)")
+    add("--devices", type=int, default=1, metavar="N", help="for ours (default: 1; the torch side has 1)")
+    add(
+        "--torch",
+        type=names,
+        metavar="LIST",
+        help=f"of {', '.join(TORCH_MODES)} (default: eager if installed)",
+    )
+    add("--repeats", type=int, default=5, metavar="N", help="timed volumes a side, taking turns (default: 5)")
+    add(
+        "--slices",
+        type=int,
+        default=0,
+        metavar="N",
+        help="that make up the volume (default: 0, all with brain)",
+    )
+    add("--json", type=Path, metavar="FILE", help="JSON lines to append to; table and chart go beside it")
+    add("--out", type=Path, metavar="DIR", help="folder for table and chart instead")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark; returns the exit code."""
+    try:
+        args, overrides = parser().parse_known_args(arguments)
+        cells = make_cells(args, overrides)
+        brain = brain_slices(cells[0].config, args.slices)
+        if args.json is not None:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.open("a").close()
+    except (CdmError, OSError) as error:
+        print(f"sample_speed: {error}", file=sys.stderr)
+        return error.exit_code if isinstance(error, CdmError) else UsageError.exit_code
+    with without_cache():
+        rows = list(run(cells, brain, args, overrides))
+    report(args, rows)
+    return verdict(rows)
+
+
+def run(
+    cells: list[Cell], brain: Brain, args: argparse.Namespace, overrides: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the row of each cell, written to --json as soon as it is there."""
+    variables = random_variables(cells[0].config)
+    about_run = {"slices": len(brain.images), "input": brain.source, "repeats": args.repeats}
+    about_run |= {"overrides": overrides, "environment": environment()}
+    peaks: dict[str, float] = {}
+    for number, cell in enumerate(cells, start=1):
+        dtype = cell.config.model.dtype
+        row = cell.about | about_run
+        try:
+            if dtype not in peaks:
+                peaks[dtype] = matrix_peak(build.DTYPES[dtype], cell.devices[0])
+            row |= measure(cell, variables, brain, peaks[dtype], args.repeats)
+        except Exception as error:  # the other cells still count
+            row |= {"status": "FAILED", "error": one_line(error)}
+        if args.json is not None:
+            with args.json.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        print(
+            f"{number}/{len(cells)} {described(row)}, {dtype}: {row['status']}", file=sys.stderr, flush=True
+        )
+        yield row
+
+
+def one_line(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:300]}"
+
+
+def report(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    """Print the run's table; write that of the whole file, and the chart, where there is a place for them."""
+    print(markdown(rows))
+    if args.json is None and args.out is None:
+        return
+    stem = args.json.with_suffix("") if args.json is not None else Path("sample_speed")
+    stem = stem if args.out is None else args.out / stem.name
+    everything = rows if args.json is None else read_rows(args.json)
+    for path in write_report(stem, everything):
+        print(f"written: {path}")
+
+
+def verdict(rows: list[dict[str, Any]]) -> int:
+    """0, or 1 after saying loudly which rows are no good."""
+    bad = [row for row in rows if row["status"] != "ok"]
+    for row in bad:
+        reason = row.get("error") or (
+            f"outputs differ by {row['largest_difference']:.2e}, allowed are {row['tolerance']:.0e}"
+        )
+        print(f"{row['status']}: {described(row)}, {row['dtype']}: {reason}", file=sys.stderr)
+    return 1 if bad else 0
+
+
+def restart_with_huge_pages() -> None:
+    """Start this command anew with huge memory pages where that helps, as `cdm` does: both sides gain."""
+    if huge_pages.wanted():
+        os.environ[huge_pages.VARIABLE] = huge_pages.VALUE
+        with contextlib.suppress(OSError):
+            os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    sys.exit(main())

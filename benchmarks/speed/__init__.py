@@ -1,0 +1,1 @@
+"""The parts of `sample_speed.py`: cells -> sides -> measure -> report."""
