@@ -14,7 +14,8 @@ FLOORS = [
     },
     {  # 1: parts
         "models.layers", "models.winograd", "models.unet", "models.resnet", "models.encoders",
-        "data.volume", "data.brain_mask", "data.grid", "data.intensity", "data.preprocess", "data.phantom", "data.datasets", "data.store",
+        "data.volume", "data.brain_mask", "data.grid", "data.intensity", "data.preprocess", "data.phantom",
+        "data.datasets", "data.store",
     },
     {"models.cddpm", "diffusion", "samplers", "reconstruct", "data.pipeline"},  # 2: composition
     {"train_state", "optim", "objectives", "checkpoint", "torch_import"},  # 3: state
