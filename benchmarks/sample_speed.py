@@ -12,6 +12,7 @@ The torch side is given its noise beforehand, ours draws it inside its program; 
 uses one GPU if torch sees one. Peak memory is that of the process so far.
 
 Packages that may be missing, and what then happens:
+  ml_collections               needed: carry its wheel to a machine without a registry
   torch (extra [bench])        --torch defaults to off; asking for it is an error
   nilearn, nibabel, SimpleITK  a smooth random head takes the phantom's place, as the row's "input" says
   matplotlib                   no chart
@@ -88,6 +89,7 @@ def parser() -> Parser:
     )
     add("--batch", type=integers, metavar="LIST", help="slices a device call (default: the preset's)")
     add("--dtype", type=names, default=["float32"], metavar="LIST", help=f"of {', '.join(build.DTYPES)}")
+    add("--convolution", type=names, default=["direct"], metavar="LIST", help="of direct, winograd; for ours")
     add("--parallel", choices=WRAPPINGS, default="jit", help="how ours spreads over devices (default: jit)")
     add("--devices", type=int, default=1, metavar="N", help="for ours (default: 1; the torch side has 1)")
     add(

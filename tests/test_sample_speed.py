@@ -207,7 +207,7 @@ def test_the_table_leaves_out_what_was_not_measured_and_lists_errors():
     environment = {"versions": {"jax": "1"}, "torch": "2", "backend": "cpu", "processor": "X", "threads": 2,
                    "time": "2020-02-03T00:00:00", "devices": ["cpu"]}  # fmt: skip
     row = {"preset": "demo", "sampler": "ddim", "settings": {"t_start": 9, "steps": 3, "eta": 0.5}, "dtype": "f",
-           "batch": 2, "devices": 1, "parallel": "jit", "torch": "off", "evaluations": 3,
+           "convolution": "direct", "batch": 2, "devices": 1, "parallel": "jit", "torch": "off", "evaluations": 3,
            "environment": environment}  # fmt: skip
     good = row | {"slices": 4, "seconds": 2.0, "seconds_iqr": 0.5, "torch_compile_s": None, "status": "ok"}
     bad = row | {"status": "FAILED", "error": "RuntimeError: no"}

@@ -48,12 +48,13 @@ def make_cells(args: argparse.Namespace, overrides: list[str]) -> list[Cell]:
         choose(build.DTYPES, dtype, "dtype")
         check_dtype(devices[0], dtype)
     found: dict[str, Cell] = {}
-    for sampler, dtype, batch, mode in itertools.product(
-        args.sampler, args.dtype, args.batch or [None], modes
+    for sampler, dtype, convolution, batch, mode in itertools.product(
+        args.sampler, args.dtype, args.convolution, args.batch or [None], modes
     ):
         choose(SAMPLERS, sampler, "sampler")
         for given in _levels_and_steps(sampler, args.t_start, args.steps):
-            chosen = {"sampler.name": sampler, "model.dtype": dtype, "sampler.batch": batch, **given}
+            chosen = {"sampler.name": sampler, "model.dtype": dtype, "model.convolution": convolution,
+                      "sampler.batch": batch, **given}  # fmt: skip
             words = [f"--config.{key}={value}" for key, value in chosen.items() if value is not None]
             config = configs.load(PRESETS[args.preset], [*overrides, *words])
             cell = _cell(args, config, devices, mode)
@@ -71,6 +72,7 @@ def _cell(args: argparse.Namespace, config: ConfigDict, devices: tuple[jax.Devic
         "sampler": sampler,
         "settings": settings,
         "dtype": config.model.dtype,
+        "convolution": config.model.convolution,
         "batch": config.sampler.batch,
         "parallel": args.parallel,
         "devices": len(devices),

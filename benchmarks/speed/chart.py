@@ -57,7 +57,7 @@ def _verdict(row: dict[str, Any]) -> str:
 
 def _label(row: dict[str, Any]) -> str:
     place = f"{row['devices']} devices ({row['parallel']})" if row["devices"] > 1 else row["parallel"]
-    return f"{described(row)}\n{row['preset']}, {row['dtype']}, batch {row['batch']}, {place}"
+    return f"{described(row)}\n{row['preset']}, {row['dtype']}, {row['convolution']}, batch {row['batch']}, {place}"
 
 
 def _legend() -> list:

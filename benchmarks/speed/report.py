@@ -23,6 +23,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "preset": lambda row: row["preset"],
     "sampler": lambda row: described(row),
     "dtype": lambda row: row["dtype"],
+    "convolution": lambda row: row["convolution"],
     "batch": lambda row: str(row["batch"]),
     "devices": lambda row: f"{row['devices']} ({row['parallel']})",
     "slices": lambda row: str(row["slices"]),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cdm_jax.errors import UsageError
 
@@ -61,9 +62,10 @@ class GroupNorm(nn.Module):
         def group_mean(values: jax.Array) -> jax.Array:
             return values.mean(axis=1).reshape(batch, groups, -1).mean(axis=-1)
 
+        # As a product: an index c // size in the loop over pixels would keep XLA's CPU code from vectors.
+        member = np.repeat(np.eye(groups, dtype=np.float32), channels // groups, axis=1)
+
         def to_channels(of_groups: jax.Array, weight: jax.Array | float) -> jax.Array:
-            # As a product: an index c // size in the loop over pixels would keep XLA's CPU code from vectors.
-            member = jnp.arange(groups)[:, None] == jnp.arange(channels) // (channels // groups)
             return jnp.matmul(of_groups, member * weight, precision="highest")[:, None]
 
         mean = group_mean(pixels)
