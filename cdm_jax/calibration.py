@@ -1,5 +1,6 @@
 """Which threshold did a model's validation cases give, under which settings?"""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,20 +33,37 @@ def settings(config: ConfigDict) -> dict:
 
 
 def write_calibration(path: Path, value: float, source: str, config: ConfigDict) -> None:
-    """Keep a threshold beside the settings it was chosen under."""
-    write_json(path, {"value": value, "source": source, "settings": settings(config)})
+    """Keep a threshold beside the settings it was chosen under; those of other settings stay, a damaged file not."""
+    now, others = settings(config), []
+    with contextlib.suppress(CheckpointError):
+        others = [entry for entry in _entries(path) if entry.get("settings") != now]
+    write_json(path, [*others, {"value": value, "source": source, "settings": now}])
 
 
 def read_calibration(path: Path, config: ConfigDict) -> Calibration | None:
-    """What `cdm evaluate` left, compared with the settings now; None before that.
+    """What `cdm evaluate` left for the settings of `config`, or last for others; None before that.
 
     Raises: CheckpointError: the file is damaged.
     """
-    if not path.exists():
-        return None
+    now = settings(config)
     try:
-        kept, now = json.loads(path.read_text()), settings(config)
-        differing = [key for key, value in now.items() if kept["settings"].get(key) != value]
-        return Calibration(float(kept["value"]), str(kept["source"]), tuple(differing))
+        kept = [(_differing(entry["settings"], now), entry) for entry in _entries(path)]
+        if not kept:
+            return None
+        differing, entry = next((pair for pair in kept if not pair[0]), kept[-1])
+        return Calibration(float(entry["value"]), str(entry["source"]), differing)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged; run 'cdm evaluate' again") from error
+
+
+def _entries(path: Path) -> list[dict]:
+    """Raises: CheckpointError: the file is no list of entries."""
+    try:
+        entries = json.loads(path.read_text()) if path.exists() else []
+        return [dict(entry) for entry in entries]
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged; run 'cdm evaluate' again") from error
+
+
+def _differing(kept: dict, now: dict) -> tuple[str, ...]:
+    return tuple(key for key, value in now.items() if kept.get(key) != value)

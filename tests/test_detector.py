@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cdm_jax import Detector
-from cdm_jax.calibration import read_calibration
+from cdm_jax.calibration import read_calibration, write_calibration
 from cdm_jax.data import datasets, volume
 from cdm_jax.errors import CheckpointError, UsageError, VolumeError
 
@@ -77,10 +77,28 @@ def test_the_threshold_given_is_the_threshold_used(detector, subject):
 def test_a_damaged_calibration_is_refused(tmp_path, tiny_config):
     path, config = tmp_path / "calibration.json", tiny_config()
     assert read_calibration(path, config) is None
-    for text in ("{", "[]", '{"value": "x", "source": "", "settings": {}}', '{"value": 1, "source": ""}'):
+    for text in (
+        "{",
+        "[1]",
+        '{"value": 1}',
+        '[{"value": "x", "source": "", "settings": {}}]',
+        '[{"value": 1}]',
+    ):
         path.write_text(text)
         with pytest.raises(CheckpointError, match="calibration.json"):
             read_calibration(path, config)
+    write_calibration(path, 0.5, "anew", config)
+    assert read_calibration(path, config).value == 0.5
+
+
+def test_thresholds_of_several_settings_stand_side_by_side(tmp_path, tiny_config):
+    path, first = tmp_path / "calibration.json", tiny_config()
+    second = tiny_config("--config.sampler.name=ddim", "--config.sampler.steps=3")
+    for value, config in ((0.1, first), (0.2, second), (0.3, first)):
+        write_calibration(path, value, "somewhere", config)
+    assert [read_calibration(path, config).value for config in (first, second)] == [0.3, 0.2]
+    other = read_calibration(path, tiny_config("--config.anomaly.median=1"))
+    assert other.differing == ("anomaly.median",)
 
 
 def test_a_threshold_serves_the_settings_it_was_chosen_under(tiny_run, subject):
