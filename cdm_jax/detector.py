@@ -45,7 +45,7 @@ class Detector:
         """The best checkpoint of a training folder, ready to run.
 
         Args:
-          overrides: `--config.key=value` for what training did not fix: sampler, noise, anomaly, model.dtype, seed.
+          overrides: `--config.key=value` for what training did not fix, see `config.FREE`.
           parallel: a key of `WRAPPINGS`; devices: how many of this process's, None for all.
         Raises:
           CheckpointError: no usable checkpoint, or one of another architecture.

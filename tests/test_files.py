@@ -1,8 +1,9 @@
 """A file that exists is complete; a log can be rewound and read as a table."""
 
+import numpy as np
 import pytest
 
-from cdm_jax import files, metric_log
+from cdm_jax import files, metric_log, provenance
 from cdm_jax.errors import UsageError
 from cdm_jax.report.table import markdown
 
@@ -42,3 +43,9 @@ def test_the_table_is_aligned_and_dashes_what_is_not_defined():
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
         "cDDPM", "0.250 ± 0.250", "0.250", "0.250", "0.250", "1.23", "-", "0.25", "7",
     ]  # fmt: skip
+
+
+def test_a_missing_library_is_named_as_such(monkeypatch):
+    monkeypatch.setattr(provenance, "LIBRARIES", ("numpy", "no-such-library"))
+    found = provenance.environment()["versions"]
+    assert found["numpy"] == np.__version__ and found["no-such-library"] == "none"
