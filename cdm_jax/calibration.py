@@ -46,22 +46,21 @@ def read_calibration(path: Path, config: ConfigDict) -> Calibration | None:
     Raises: CheckpointError: the file is damaged.
     """
     now = settings(config)
-    try:
-        kept = [(_differing(entry["settings"], now), entry) for entry in _entries(path)]
-        if not kept:
-            return None
-        differing, entry = next((pair for pair in kept if not pair[0]), kept[-1])
-        return Calibration(float(entry["value"]), str(entry["source"]), differing)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path}: damaged; run 'cdm evaluate' again") from error
+    kept = [(_differing(entry["settings"], now), entry) for entry in _entries(path)]
+    if not kept:
+        return None
+    differing, entry = next((pair for pair in kept if not pair[0]), kept[-1])
+    return Calibration(entry["value"], entry["source"], differing)
 
 
 def _entries(path: Path) -> list[dict]:
     """Raises: CheckpointError: the file is no list of entries."""
     try:
-        entries = json.loads(path.read_text()) if path.exists() else []
-        return [dict(entry) for entry in entries]
-    except (ValueError, TypeError) as error:
+        return [
+            {"value": float(one["value"]), "source": str(one["source"]), "settings": dict(one["settings"])}
+            for one in (json.loads(path.read_text()) if path.exists() else [])
+        ]
+    except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path}: damaged; run 'cdm evaluate' again") from error
 
 
