@@ -68,12 +68,11 @@ class GroupNorm(nn.Module):
         def to_channels(of_groups: jax.Array, weight: jax.Array | float) -> jax.Array:
             return jnp.matmul(of_groups, member * weight, precision="highest")[:, None]
 
-        mean = group_mean(pixels)
-        rstd = jax.lax.rsqrt(group_mean(jnp.square(pixels - to_channels(mean, 1.0))) + 1e-5)
-        factor, summand = to_channels(rstd, weight), bias - to_channels(mean * rstd, weight)
+        centred = pixels - to_channels(group_mean(pixels), 1.0)
+        factor = to_channels(jax.lax.rsqrt(group_mean(jnp.square(centred)) + 1e-5), weight)
         if scale is not None and shift is not None:
-            factor, summand = factor * (1 + scale[:, None]), summand * (1 + scale[:, None]) + shift[:, None]
-        return (pixels * factor + summand).astype(self.dtype).reshape(x.shape)
+            factor, bias = factor * (1 + scale[:, None]), bias * (1 + scale[:, None]) + shift[:, None]
+        return (centred * factor + bias).astype(self.dtype).reshape(x.shape)
 
 
 def pointwise(image: jax.Array, kernel: jax.Array, *_, **settings) -> jax.Array:
