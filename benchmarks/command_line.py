@@ -3,16 +3,24 @@
 import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from cdm_jax.compilation import enable_cache
 from cdm_jax.errors import CdmError, UsageError
 
 
-def run(job: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser, arguments=None) -> int:
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def run(job: Callable[[argparse.Namespace], None], parser: Parser, arguments=None) -> int:
     """Do `job` with the parsed `arguments`; returns the exit code, a `CdmError` is one line on stderr."""
-    args = parser.parse_args(arguments)
-    enable_cache()
     try:
+        args = parser.parse_args(arguments)
+        enable_cache()
         job(args)
     except CdmError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)

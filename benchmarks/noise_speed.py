@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from command_line import at_least, counts, run
+from command_line import Parser, at_least, counts, run
 
 from cdm_jax import provenance
 from cdm_jax.errors import UsageError
@@ -134,8 +134,8 @@ def _cell(row: dict, name: str) -> str:
     return f"{row[name]:,.4g} ({low:,.4g} - {high:,.4g})"
 
 
-def parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(
+def parser() -> Parser:
+    options = Parser(
         prog="noise_speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--batch", default="1,8,64,512", metavar="LIST", help="our batch sizes")

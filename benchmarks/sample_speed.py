@@ -23,18 +23,18 @@ too, torch's default of spinning there took 5 to 40 times as long (demo, 2 cores
 """
 
 import argparse
-import contextlib
 import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 # Both are read once, when jax and torch are imported.
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+from command_line import Parser  # noqa: E402
 from speed.brain import Brain, brain_slices  # noqa: E402
 from speed.cells import PRESETS, TORCH_MODES, Cell, make_cells  # noqa: E402
 from speed.machine import environment, matrix_peak, without_cache  # noqa: E402
@@ -43,17 +43,10 @@ from speed.report import described, markdown, read_rows, write_report  # noqa: E
 from speed.weights import random_variables  # noqa: E402
 
 from cdm_jax import build  # noqa: E402
-from cdm_jax.cli import huge_pages  # noqa: E402
+from cdm_jax.cli.huge_pages import restart_with_huge_pages  # noqa: E402
 from cdm_jax.errors import CdmError, UsageError  # noqa: E402
 from cdm_jax.samplers import SAMPLERS  # noqa: E402
 from cdm_jax.sharding import WRAPPINGS  # noqa: E402
-
-
-class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` whose complaints are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
 
 
 def names(text: str) -> list[str]:
@@ -183,14 +176,6 @@ def verdict(rows: list[dict[str, Any]]) -> int:
     return 1 if bad else 0
 
 
-def restart_with_huge_pages() -> None:
-    """Start this command anew with huge memory pages where that helps, as `cdm` does: both sides gain."""
-    if huge_pages.wanted():
-        os.environ[huge_pages.VARIABLE] = huge_pages.VALUE
-        with contextlib.suppress(OSError):
-            os.execv(sys.executable, [sys.executable, *sys.argv])
-
-
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    restart_with_huge_pages(*sys.argv)  # as `cdm` does: both sides gain
     sys.exit(main())

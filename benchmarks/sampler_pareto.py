@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pareto_report
-from command_line import at_least, counts, run
+from command_line import Parser, at_least, counts, run
 from ml_collections import ConfigDict
 
 from cdm_jax import build, evaluate, metric_log, provenance
@@ -186,8 +186,8 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(
+def parser() -> Parser:
+    options = Parser(
         prog="sampler_pareto", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--workdir", required=True, metavar="DIR", help="folder of a training run")

@@ -63,7 +63,7 @@ def write_maps(output: Path, detection: Detection) -> Detection:
 
 
 def draw(output: Path, detection: Detection) -> Path:
-    """Draw the picture of one scan and return its path; apart from `write_maps`, for pyplot knows one thread."""
+    """Draw the picture of one scan and return its path; apart from `write_maps`, as matplotlib is for one thread."""
     picture = output / f"{volumes.stem(detection.scan.path)}.png"
     draw_slices(picture, detection)
     return picture

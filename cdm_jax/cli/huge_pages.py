@@ -5,6 +5,7 @@ to and fro the kernel spends up to a third of a training step on page faults. gl
 what was freed, if told so before the process starts: hence the second start.
 """
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -21,8 +22,9 @@ def wanted() -> bool:
     return sys.platform == "linux" and offered and VARIABLE not in os.environ
 
 
-def restart_with_huge_pages() -> None:
-    """Replace this process by the same command with huge pages; returns where they are of no use."""
+def restart_with_huge_pages(*words: str) -> None:
+    """Replace this process by `python words...` with huge pages; returns where they are of no use or it cannot."""
     if wanted():
         os.environ[VARIABLE] = VALUE
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "cdm_jax", *sys.argv[1:]])
+        with contextlib.suppress(OSError):
+            os.execv(sys.executable, [sys.executable, *words])

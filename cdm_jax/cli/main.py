@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def entry() -> int:
     """The installed command `cdm`, which may start itself anew (see `huge_pages`)."""
-    restart_with_huge_pages()
+    restart_with_huge_pages("-P", "-m", "cdm_jax", *sys.argv[1:])
     return main()
 
 
