@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cdm_jax.noise import NOISES, gaussian, image_keys, simplex
 from cdm_jax.noise.opensimplex import GRADIENTS, evaluate, permutation_from_seed, stencil_at
 from cdm_jax.noise.simplex import OCTAVE_RMS, octave_field
+from cdm_jax.reconstruct import by_name
 
 SEEDS = (7, 123456789, -987654321)
 LAYERS = {"2-D": None, "3-D": 5}
@@ -201,3 +202,12 @@ def test_shared_leaves_out_the_slice_and_nothing_else():
 
     assert bits() == bits(slice_index=9)
     assert len({bits()[0], bits(seed=9)[0], bits(subject=9)[0], bits(draw=9)[0], bits(shared=False)[0]}) == 5
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_name_is_the_key_of_its_seed_subject_and_slice(shared):
+    subject, index = np.array([7, 7, 2**32 - 1], np.uint32), np.array([0, 3, 3], np.uint32)
+    names = np.stack([np.full(3, 5, np.uint32), subject, index], axis=-1)
+    named = by_name(lambda variables, key, image: jax.random.key_data(key), shared=shared)
+    expected = image_keys(jax.random.key(5), subject, index, 0, shared=shared)
+    np.testing.assert_array_equal(jax.jit(named)({}, names, None), jax.random.key_data(expected))
