@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from ml_collections import ConfigDict
-from torch_reference import sampling
-from torch_reference.cddpm import CDDPM, load_arrays, prepare
-from torch_reference.encoder import ResNet
-from torch_reference.schedule import Schedule, make_schedule
-from torch_reference.unet import UNet
 
 from cdm_jax import build
 from cdm_jax.samplers.spacing import plan
 from cdm_jax.schedule import BETAS
 from cdm_jax.torch_import import to_torch
+from cdm_jax.torch_reference import sampling
+from cdm_jax.torch_reference.cddpm import CDDPM, load_arrays, prepare
+from cdm_jax.torch_reference.encoder import ResNet
+from cdm_jax.torch_reference.schedule import Schedule, make_schedule
+from cdm_jax.torch_reference.unet import UNet
 from speed.drawn_noise import draws_noise, start_noise, steps_noise
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torch_reference.encoder import ResNet
-from torch_reference.unet import UNet
+from cdm_jax.torch_reference.encoder import ResNet
+from cdm_jax.torch_reference.unet import UNet
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

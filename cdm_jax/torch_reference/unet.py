@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from torch_reference.layers import (
+from cdm_jax.torch_reference.layers import (
     EmbeddingMLP,
     GroupNorm,
     ResidualBlock,
@@ -15,14 +15,23 @@ from torch_reference.layers import (
     float32,
     in_layout_of,
 )
+from cdm_jax.torch_reference.transformer import SpatialTransformer
+
+CONDITIONING = {"scale_shift": (True, False), "cross_attention": (False, True), "both": (True, True)}
+"""How the condition acts: (beside the time in scale and shift, as a token that all positions attend to)."""
 
 
 class Stage(nn.Sequential):
-    """Layers in a row, of which the residual blocks see the embedding."""
+    """Layers in a row, of which residual blocks see the embedding and transformers the tokens[B,1,E]."""
 
-    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, h: Tensor, embedding: Tensor, tokens: Tensor | None = None) -> Tensor:
         for layer in self:
-            h = layer(h, embedding) if isinstance(layer, ResidualBlock) else layer(h)
+            if isinstance(layer, ResidualBlock):
+                h = layer(h, embedding)
+            elif isinstance(layer, SpatialTransformer):
+                h = layer(h, tokens)
+            else:
+                h = layer(h)
         return h
 
 
@@ -33,6 +42,7 @@ class UNet(nn.Module):
       base_channels: channels at full resolution; multipliers: of the channels, one a level.
       blocks: residual blocks a level; attention_levels: downsampling factors with attention after each block.
       head_channels: channels an attention head; cond_features: E, None for an unconditional model.
+      conditioning: a key of `CONDITIONING`.
 
     Source: Dhariwal and Nichol 2021, section 3; condition as in Behrendt et al. 2025 (arXiv 2312.04215).
     """
@@ -45,13 +55,17 @@ class UNet(nn.Module):
         attention_levels: Sequence[int] = (3, 6, 12),
         head_channels: int = 64,
         cond_features: int | None = None,
+        conditioning: str = "scale_shift",
     ):
         super().__init__()
         features = 4 * base_channels
         self.sinusoids = TimeEmbedding(base_channels)
         self.time_embed = EmbeddingMLP(base_channels, features)
-        self.label_emb = None if cond_features is None else EmbeddingMLP(cond_features, features)
-        self._seen = features if cond_features is None else 2 * features
+        modulates, is_token = CONDITIONING[conditioning]
+        self.label_emb = EmbeddingMLP(cond_features, features) if cond_features and modulates else None
+        self._seen = features if self.label_emb is None else 2 * features
+        self._cond_features = cond_features
+        self._token_features = cond_features if is_token else None
         self._head_channels = head_channels
         self._attention_levels = tuple(attention_levels)
 
@@ -59,26 +73,27 @@ class UNet(nn.Module):
         self.input_blocks, skips = self._down(widths, blocks)
         width = widths[-1]
         self.middle_block = Stage(
-            self._residual(width, width), SelfAttention(width, head_channels), self._residual(width, width)
+            self._residual(width, width), self._attention(width), self._residual(width, width)
         )
         self.output_blocks = self._up(widths, blocks, skips)
         self.out = nn.Sequential(GroupNorm(widths[0]), nn.SiLU(inplace=True), conv3(widths[0], 1))
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """x_t[B,1,H,W], t[B] (steps, from 0), cond[B,E] or None -> prediction[B,1,H,W], float32."""
-        if (cond is None) != (self.label_emb is None):
+        if (cond is None) != (self._cond_features is None):
             raise ValueError("UNet: the condition is missing, or not expected")
         embedding = self.time_embed(self.sinusoids(t))
-        if cond is not None:
+        if self.label_emb is not None:
             embedding = torch.cat([embedding, self.label_emb(cond)], dim=1)
+        tokens = cond[:, None] if cond is not None and self._token_features is not None else None
         h = in_layout_of(self.middle_block[0].in_layers[2].weight, x_t)
         skips = []
         for stage in self.input_blocks:
-            h = stage(h, embedding)
+            h = stage(h, embedding, tokens)
             skips.append(h)
-        h = self.middle_block(h, embedding)
+        h = self.middle_block(h, embedding, tokens)
         for stage in self.output_blocks:
-            h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
+            h = stage(torch.cat([h, skips.pop()], dim=1), embedding, tokens)
         with float32(h):  # the anomaly map is a small difference of images
             return self.out(h.float())
 
@@ -87,7 +102,7 @@ class UNet(nn.Module):
         stages, skips = [Stage(conv3(1, widths[0]))], [widths[0]]
         for level, width in enumerate(widths):
             for _ in range(blocks):
-                stages.append(Stage(self._residual(skips[-1], width), *self._attention(level, width)))
+                stages.append(Stage(self._residual(skips[-1], width), *self._attentions(level, width)))
                 skips.append(width)
             if level < len(widths) - 1:
                 stages.append(Stage(self._residual(width, width, nn.AvgPool2d(2))))
@@ -99,7 +114,7 @@ class UNet(nn.Module):
         stages, remaining, before = [], list(skips), widths[-1]
         for level, width in reversed(list(enumerate(widths))):
             for block in range(blocks + 1):
-                layers = [self._residual(before + remaining.pop(), width), *self._attention(level, width)]
+                layers = [self._residual(before + remaining.pop(), width), *self._attentions(level, width)]
                 if level > 0 and block == blocks:
                     layers.append(self._residual(width, width, nn.UpsamplingNearest2d(scale_factor=2)))
                 stages.append(Stage(*layers))
@@ -109,6 +124,11 @@ class UNet(nn.Module):
     def _residual(self, inputs: int, outputs: int, resample: nn.Module | None = None) -> ResidualBlock:
         return ResidualBlock(inputs, outputs, self._seen, resample)
 
-    def _attention(self, level: int, width: int) -> list[SelfAttention]:
+    def _attentions(self, level: int, width: int) -> list[nn.Module]:
         """The attention after a residual block, where the level has one."""
-        return [SelfAttention(width, self._head_channels)] if 2**level in self._attention_levels else []
+        return [self._attention(width)] if 2**level in self._attention_levels else []
+
+    def _attention(self, width: int) -> nn.Module:
+        if self._token_features is None:
+            return SelfAttention(width, self._head_channels)
+        return SpatialTransformer(width, self._token_features, self._head_channels)

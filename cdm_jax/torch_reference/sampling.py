@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torch_reference.cddpm import CDDPM
-from torch_reference.schedule import Schedule, of_images
+from cdm_jax.torch_reference.cddpm import CDDPM
+from cdm_jax.torch_reference.schedule import Schedule, of_images
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """denoise(x_t[B,1,H,W], t[B]) -> x0_hat[B,1,H,W], the condition already bound."""
@@ -129,6 +129,7 @@ def ddim(
         of_x0 = float(schedule.signal[there]) - of_x_t * float(schedule.signal[here])
         x_t = of_x0 * x0_hat + of_x_t * x_t
         if std > 0:
+            assert step_eps is not None, "these steps draw noise"
             x_t += std * step_eps(here - 1)
     return x_t
 

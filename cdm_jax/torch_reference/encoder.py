@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_reference.layers import float32, in_layout_of
+from cdm_jax.torch_reference.layers import float32, in_layout_of
 
 # Blocks a stage, and whether a block has three convolutions: He et al. 2016, table 1.
 DEPTHS = {
