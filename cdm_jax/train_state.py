@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cdm_jax.objectives import Objective
+from cdm_jax.objectives.loss import Objective
 
 
 @jax.tree_util.register_dataclass

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cdm_jax.diffusion import TARGETS, X0_FROM, bind_denoiser, q_sample, to_model_range
 from cdm_jax.errors import UsageError
 from cdm_jax.noise import NOISES
-from cdm_jax.objectives import diffusion_loss, draw_noising, noised
+from cdm_jax.objectives.noising import diffusion_loss, draw_noising, noised
 from cdm_jax.reconstruct import make_reconstruct
 from cdm_jax.samplers import SAMPLERS
 from cdm_jax.schedule import make_schedule

@@ -6,7 +6,7 @@ import pytest
 from golden_arrays import array, load
 
 from cdm_jax.errors import UsageError
-from cdm_jax.objectives import p2_weight
+from cdm_jax.objectives.noising import p2_weight
 from cdm_jax.schedule import cosine_betas, eps_from_x0, linear_betas, make_schedule, snr, x0_from_eps
 
 GOLDEN = load("schedules")

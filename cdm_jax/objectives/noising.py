@@ -1,19 +1,14 @@
-"""What training minimises."""
+"""How is an image noised for training, and how far is a prediction from its target?"""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
 from cdm_jax.diffusion import TARGETS, Noise, q_sample, to_model_range
 from cdm_jax.errors import choose
+from cdm_jax.objectives.loss import PIXEL_LOSSES
 from cdm_jax.schedule import Schedule, snr
-
-Objective = Callable[..., tuple[jax.Array, Any]]
-"""objective(params, batch_stats, batch, key, train) -> (loss of every image [B], updated batch_stats)."""
-
-PIXEL_LOSSES = {"l1": lambda d: jnp.abs(d), "l2": lambda d: jnp.square(d)}
 
 
 def p2_weight(schedule: Schedule, t: jax.Array, gamma: float) -> jax.Array:
@@ -48,30 +43,3 @@ def draw_noising(schedule: Schedule, noise: Noise, key, batch: Mapping, shared: 
         noise_keys = jnp.broadcast_to(jax.random.fold_in(key, 0), noise_keys.shape)
     t = jax.vmap(lambda k: jax.random.randint(k, (), 0, schedule.timesteps))(t_keys)
     return t, noise(noise_keys, batch["image"].shape)
-
-
-def cddpm(
-    model, schedule: Schedule, noise: Noise, *, prediction: str, loss: str, p2_gamma: float, shared: bool
-) -> Objective:
-    """Objective of the (conditioned) diffusion model: encoder and UNet trained together.
-
-    A batch may carry its own "t" and is then scored at that step instead of a drawn one.
-    """
-
-    def objective(params, batch_stats, batch, key, train=True):
-        t, eps = draw_noising(schedule, noise, key, batch, shared)
-        t = batch.get("t", t)
-        x_t, target = noised(schedule, batch["image"], t, eps, prediction)
-        predicted, updated = model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            *(batch["image"], x_t, t, train),
-            mutable=["batch_stats"],
-            rngs={"drop_path": jax.random.fold_in(key, 1)},
-        )
-        losses = diffusion_loss(schedule, predicted, target, t, loss=loss, p2_gamma=p2_gamma)
-        return losses, updated.get("batch_stats", batch_stats)
-
-    return objective
-
-
-OBJECTIVES = {"cddpm": cddpm}
