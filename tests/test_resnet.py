@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdm_jax.errors import UsageError
+from cdm_jax.models.batch_norm import BatchNorm
 from cdm_jax.models.encoders import ENCODERS, make_encoder
-from cdm_jax.models.resnet import BatchNorm, Block, convolve, stochastic_depth
+from cdm_jax.models.resnet import Block, convolve, stochastic_depth
 from cdm_jax.torch_import import to_torch
 
 IMAGE = jnp.zeros((1, 96, 96, 1))
@@ -120,6 +121,30 @@ def test_batch_norm_follows_torch(batch, spread, offset):
     stats = updated["batch_stats"]
     np.testing.assert_allclose(stats["mean"], 0.1 * samples.mean(0), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * samples.var(0, ddof=1), rtol=1e-3)
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 2**31 - 1), st.floats(0.1, 10), st.floats(-10, 10))
+def test_masked_batch_norm_counts_the_visible_positions_alone(seed, spread, offset):
+    net, draw = BatchNorm(), np.random.default_rng(seed)
+    x = (offset + spread * draw.standard_normal((3, 4, 5, 2))).astype(np.float32)
+    mask = draw.permutation(60).reshape(3, 4, 5, 1) < draw.integers(3, 60)
+    variables = {
+        "params": {"scale": np.float32([0.5, 2]), "bias": np.float32([3, -1])},
+        "batch_stats": {"mean": np.zeros(2, np.float32), "var": np.ones(2, np.float32)},
+    }
+    in_training = jax.jit(lambda v, x, mask: net.apply(v, x, True, mask, mutable="batch_stats"))
+    normalised, updated = jax.device_get(in_training(variables, x, mask))
+    visible, samples = mask[..., 0], np.float64(x)[mask[..., 0]]
+    expected = (samples - samples.mean(0)) / np.sqrt(samples.var(0) + 1e-5) * [0.5, 2] + [3, -1]
+    np.testing.assert_allclose(normalised[visible], expected, atol=1e-2)
+    assert (normalised[~visible] == 0).all()
+    stats = updated["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * samples.mean(0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * samples.var(0, ddof=1), rtol=1e-3)
+
+    in_evaluation = net.apply(variables, x, False, mask)[visible]
+    np.testing.assert_allclose(in_evaluation, samples / np.sqrt(1 + 1e-5) * [0.5, 2] + [3, -1], rtol=1e-4)
 
 
 def test_bfloat16_keeps_parameters_statistics_and_output_in_float32():

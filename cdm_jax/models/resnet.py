@@ -1,11 +1,10 @@
 """How does a residual network turn an image into one vector?"""
 
-import math
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cdm_jax.models.batch_norm import BatchNorm, hide
 from cdm_jax.models.layers import uniform_init
 
 SMALL = 6  # pixels on a side
@@ -21,39 +20,11 @@ def stochastic_depth(residual: jax.Array, rate: float, key: jax.Array) -> jax.Ar
     return jnp.where(kept, residual / (1 - rate), 0)
 
 
-class BatchNorm(nn.Module):
-    """Batch normalisation over all axes but the last, in float32; running statistics under "batch_stats".
-
-    Unlike flax.linen's it keeps the unbiased running variance (n - 1), as PyTorch does, so that a training
-    run follows the published one. Momentum 0.9 (PyTorch's 0.1), eps 1e-5. Source: Ioffe and Szegedy 2015,
-    algorithm 2.
-    """
-
-    scale_init: nn.initializers.Initializer = nn.initializers.ones_init()
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        features = x.shape[-1]
-        scale = self.param("scale", self.scale_init, (features,))
-        bias = self.param("bias", nn.initializers.zeros_init(), (features,))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
-        running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
-        x = x.astype(jnp.float32)
-        if train:
-            axes = tuple(range(x.ndim - 1))
-            mean, var = jnp.mean(x, axes), jnp.var(x, axes)
-            if not self.is_initializing():
-                count = math.prod(x.shape[:-1])
-                running_mean.value = 0.9 * running_mean.value + 0.1 * mean
-                running_var.value = 0.9 * running_var.value + 0.1 * var * (count / max(count - 1, 1))
-        else:
-            mean, var = running_mean.value, running_var.value
-        return ((x - mean) * (jax.lax.rsqrt(var + 1e-5) * scale) + bias).astype(self.dtype)
-
-
 class Block(nn.Module):
-    """Residual block of 3x3 3x3 or 1x1 3x3 1x1: [B,H,W,C] -> [B,H/stride,W/stride,width or 4 width]."""
+    """Residual block of 3x3 3x3 or 1x1 3x3 1x1: [B,H,W,C] -> [B,H/stride,W/stride,width or 4 width].
+
+    What the convolutions smear into hidden patches, the normalisation after each of them removes again.
+    """
 
     width: int
     stride: int
@@ -62,7 +33,7 @@ class Block(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, active: jax.Array | None = None) -> jax.Array:
         # (kernel, stride, channels) of each convolution
         convs = [(3, self.stride, self.width), (3, 1, self.width)]
         if self.bottleneck:
@@ -73,33 +44,37 @@ class Block(nn.Module):
             h = conv(channels, kernel, stride, self.dtype, name=f"conv{i}")(h)
             last = i == len(convs)
             scale_init = nn.initializers.zeros_init() if last else nn.initializers.ones_init()
-            h = BatchNorm(scale_init, self.dtype, name=f"bn{i}")(h, train)
+            h = BatchNorm(scale_init, self.dtype, name=f"bn{i}")(h, train, active)
             h = h if last else nn.relu(h)
 
         if train and self.drop_path > 0:
             h = stochastic_depth(h, self.drop_path, self.make_rng("drop_path"))
         if x.shape != h.shape:
             x = conv(h.shape[-1], 1, self.stride, self.dtype, name="downsample_conv")(x)
-            x = BatchNorm(dtype=self.dtype, name="downsample_bn")(x, train)
+            x = BatchNorm(dtype=self.dtype, name="downsample_bn")(x, train, active)
         return nn.relu(x + h)
 
 
 class ResNet(nn.Module):
     """ResNet of one input channel with a linear head on the global average.
 
+    Of a partly hidden image it sees the visible patches alone: the sparse convolutions of SparK, written as
+    dense ones followed by the mask.
+
     Attributes:
-      features: E, length of the output.
+      features: E, length of the output; None: no head, the output is the pyramid of all stages.
       depths: blocks of each stage; every stage but the first begins by halving the resolution.
       bottleneck: blocks of three convolutions in place of two.
       width: channels of the first stage, doubled at every further one; 64 in the paper.
       drop_path: stochastic depth of the last block, growing linearly from 0 at the first; needs the rng
         "drop_path" in training when above 0.
-      dtype: of the computation; parameters, statistics and the output are float32.
+      dtype: of the computation; parameters are float32, statistics and the output too or, if that is wider, dtype.
 
-    Source: He et al. 2016, table 1; the last BatchNorm scale of each block starts at 0 (Goyal et al. 2017).
+    Source: He et al. 2016, table 1; the last BatchNorm scale of each block starts at 0 (Goyal et al. 2017);
+    Tian et al. 2023, section 3 (hidden patches).
     """
 
-    features: int
+    features: int | None
     depths: tuple[int, ...] = (3, 4, 6, 3)
     bottleneck: bool = True
     width: int = 64
@@ -107,40 +82,60 @@ class ResNet(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, image: jax.Array, train: bool = False) -> jax.Array:
-        """image[B,H,W,1] in [0, 1] -> cond[B,E], float32."""
-        h = self._stem(image, train)
-        for stage in range(len(self.depths)):
-            h = self._stage(h, stage, train)
-        pooled = jnp.mean(h, axis=(1, 2), dtype=jnp.float32)
-        return nn.Dense(self.features, kernel_init=uniform_init, dtype=jnp.float32, name="fc")(pooled)
+    def __call__(
+        self, image: jax.Array, train: bool = False, active: jax.Array | None = None
+    ) -> jax.Array | list[jax.Array]:
+        """image[B,H,W,1] in [0, 1] -> cond[B,E], float32; without a head the stages' outputs, finest first.
 
-    def _stem(self, image: jax.Array, train: bool) -> jax.Array:
+        `active` bool [B,H/32,W/32] or [B,H/32,W/32,1] marks the visible patches, None all; H and W are then
+        multiples of 32, and hidden positions are 0 in the pyramid.
+        """
+        h = self._stem(hide(image, active), train, active)
+        pyramid = []
+        for stage in range(len(self.depths)):
+            h = self._stage(h, stage, train, active)
+            pyramid.append(h)
+        if self.features is None:
+            return pyramid
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        pooled = jnp.mean(h, axis=(1, 2), dtype=wide)
+        return nn.Dense(self.features, kernel_init=uniform_init, dtype=wide, name="fc")(pooled)
+
+    def _stem(self, image: jax.Array, train: bool, active: jax.Array | None) -> jax.Array:
         """[B,H,W,1] -> [B,H/4,W/4,width]."""
         h = conv(self.width, 7, 2, self.dtype, name="conv1")(image)
-        h = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(h, train))
-        return nn.max_pool(h, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        h = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(h, train, active))
+        return hide(nn.max_pool(h, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1))), active)
 
-    def _stage(self, h: jax.Array, stage: int, train: bool) -> jax.Array:
+    def _stage(self, h: jax.Array, stage: int, train: bool, active: jax.Array | None) -> jax.Array:
         """All blocks of one stage, named layer1_0, layer1_1, ..."""
         before, last = sum(self.depths[:stage]), max(sum(self.depths) - 1, 1)
         for i in range(self.depths[stage]):
             stride = 2 if stage > 0 and i == 0 else 1
             rate = self.drop_path * (before + i) / last
-            name = f"layer{stage + 1}_{i}"
-            h = Block(self.width * 2**stage, stride, self.bottleneck, rate, self.dtype, name=name)(h, train)
+            block = Block(self.width * 2**stage, stride, self.bottleneck, rate, self.dtype,
+                          name=f"layer{stage + 1}_{i}")  # fmt: skip
+            h = block(h, train, active)
         return h
 
 
-def conv(channels: int, kernel: int, stride: int, dtype: jnp.dtype, name: str) -> nn.Conv:
-    """Convolution without bias, padded by kernel // 2 on every side ("SAME" pads strided ones unevenly)."""
+def conv(
+    channels: int,
+    kernel: int,
+    stride: int,
+    dtype: jnp.dtype,
+    name: str,
+    kernel_init: nn.initializers.Initializer = kaiming_init,
+    use_bias: bool = False,
+) -> nn.Conv:
+    """Convolution padded by kernel // 2 on every side ("SAME" pads strided ones unevenly)."""
     return nn.Conv(
         channels,
         (kernel, kernel),
         strides=stride,
         padding=kernel // 2,
-        use_bias=False,
-        kernel_init=kaiming_init,
+        use_bias=use_bias,
+        kernel_init=kernel_init,
         conv_general_dilated=convolve,
         dtype=dtype,
         name=name,
