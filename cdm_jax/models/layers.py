@@ -39,7 +39,7 @@ def upsample(x: jax.Array) -> jax.Array:
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation (eps 1e-5) in float32, returned in `dtype`: [B,H,W,C] -> [B,H,W,C].
+    """Group normalisation in float32, returned in `dtype`: [B,H,W,C] -> [B,H,W,C].
 
     32 groups, or the largest common divisor where the channels are no multiple of 32. With `scale` and `shift`
     [B,C] the result is y (1 + scale) + shift. Statistics are taken of pixels first and of a group's channels
@@ -48,6 +48,7 @@ class GroupNorm(nn.Module):
     """
 
     dtype: jnp.dtype = jnp.float32
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(
@@ -69,7 +70,7 @@ class GroupNorm(nn.Module):
             return jnp.matmul(of_groups, member * weight, precision="highest")[:, None]
 
         centred = pixels - to_channels(group_mean(pixels), 1.0)
-        factor = to_channels(jax.lax.rsqrt(group_mean(jnp.square(centred)) + 1e-5), weight)
+        factor = to_channels(jax.lax.rsqrt(group_mean(jnp.square(centred)) + self.epsilon), weight)
         if scale is not None and shift is not None:
             factor, bias = factor * (1 + scale[:, None]), bias * (1 + scale[:, None]) + shift[:, None]
         return (centred * factor + bias).astype(self.dtype).reshape(x.shape)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cdm_jax.errors import UsageError
+from cdm_jax.errors import UsageError, choose
 from cdm_jax.models.layers import (
     EmbeddingMLP,
     GroupNorm,
@@ -18,6 +18,10 @@ from cdm_jax.models.layers import (
     upsample,
     zero_init,
 )
+from cdm_jax.models.transformer import SpatialTransformer
+
+CONDITIONING = {"scale_shift": (True, False), "cross_attention": (False, True), "both": (True, True)}
+"""How the condition acts: (beside the time in scale and shift, as a token that all positions attend to)."""
 
 
 class UNet(nn.Module):
@@ -31,6 +35,8 @@ class UNet(nn.Module):
         published (3, 6, 12) match no level, which leaves the one in the middle.
       head_channels: channels an attention head.
       cond_features: E, length of the condition vector; None for an unconditional model.
+      conditioning: a key of `CONDITIONING`, without effect in an unconditional model. With "cross_attention"
+        or "both" a spatial transformer stands in place of every self-attention.
       dropout: rate inside the residual blocks; needs the rng "dropout" in training when above 0.
       convolve: a value of `CONVOLUTIONS`, for the residual blocks.
       dtype: of the computation; parameters, normalisation, softmax and the output are float32.
@@ -44,6 +50,7 @@ class UNet(nn.Module):
     attention_levels: tuple[int, ...] = (3, 6, 12)
     head_channels: int = 64
     cond_features: int | None = None
+    conditioning: str = "scale_shift"
     dropout: float = 0.0
     dtype: jnp.dtype = jnp.float32
     convolve: Callable = jax.lax.conv_general_dilated
@@ -55,18 +62,20 @@ class UNet(nn.Module):
         """x_t[B,H,W,1], t[B] (steps, from 0), cond[B,E] or None -> prediction[B,H,W,1], float32.
 
         Raises:
-          UsageError: H or W is no multiple of the coarsest level's factor, or the condition is missing,
-            unexpected or of another length.
+          UsageError: H or W is no multiple of the coarsest level's factor, the condition is missing,
+            unexpected or of another length, or `conditioning` is unknown.
         """
         self._check(x_t, cond)
-        embedding = self._embed(t, cond)
+        modulates, is_token = choose(CONDITIONING, self.conditioning, "conditioning")
+        embedding = self._embed(t, cond if modulates else None)
+        tokens = cond[:, None] if cond is not None and is_token else None
         channels = [self.base_channels * multiplier for multiplier in self.multipliers]
         h = nn.Conv(
             channels[0], (3, 3), padding=1, kernel_init=uniform_init, dtype=self.dtype, name="input_0_0"
         )(x_t)
-        skips = self._down(h, embedding, channels, train)
-        h = self._middle(skips[-1], embedding, train)
-        h = self._up(h, skips, embedding, channels, train)
+        skips = self._down(h, embedding, tokens, channels, train)
+        h = self._middle(skips[-1], embedding, tokens, train)
+        h = self._up(h, skips, embedding, tokens, channels, train)
         # Last layers in float32: the anomaly map is a small difference of images.
         h = nn.silu(GroupNorm(name="head_norm")(h))
         return nn.Conv(1, (3, 3), padding=1, kernel_init=zero_init, dtype=jnp.float32, name="head_conv")(h)
@@ -79,7 +88,7 @@ class UNet(nn.Module):
             return time
         return jnp.concatenate([time, EmbeddingMLP(features, name="cond_embed")(cond)], axis=-1)
 
-    def _down(self, h, embedding, channels, train) -> list[jax.Array]:
+    def _down(self, h, embedding, tokens, channels, train) -> list[jax.Array]:
         """Every activation on the way down, finest first; the last is the coarsest level's output."""
         skips = [h]
         for level, width in enumerate(channels):
@@ -87,20 +96,20 @@ class UNet(nn.Module):
                 name = f"input_{len(skips)}"
                 h = self._residual(width, f"{name}_0")(h, embedding, train)
                 if 2**level in self.attention_levels:
-                    h = self._attend(h, f"{name}_1")
+                    h = self._attend(h, tokens, f"{name}_1")
                 skips.append(h)
             if level < len(channels) - 1:
                 h = self._residual(width, f"input_{len(skips)}_0", downsample)(h, embedding, train)
                 skips.append(h)
         return skips
 
-    def _middle(self, h, embedding, train) -> jax.Array:
+    def _middle(self, h, embedding, tokens, train) -> jax.Array:
         width = h.shape[-1]
         h = self._residual(width, "middle_0")(h, embedding, train)
-        h = self._attend(h, "middle_1")
+        h = self._attend(h, tokens, "middle_1")
         return self._residual(width, "middle_2")(h, embedding, train)
 
-    def _up(self, h, skips, embedding, channels, train) -> jax.Array:
+    def _up(self, h, skips, embedding, tokens, channels, train) -> jax.Array:
         """Back to full resolution; every block also sees one activation of the way down, coarsest first."""
         remaining = list(skips)
         for level, width in reversed(list(enumerate(channels))):
@@ -110,7 +119,7 @@ class UNet(nn.Module):
                 h = jnp.concatenate([h, remaining.pop()], axis=-1)
                 h = self._residual(width, f"{name}_0")(h, embedding, train)
                 if attends:
-                    h = self._attend(h, f"{name}_1")
+                    h = self._attend(h, tokens, f"{name}_1")
                 if level > 0 and block == self.blocks:
                     h = self._residual(width, f"{name}_{1 + attends}", upsample)(h, embedding, train)
         return h
@@ -118,9 +127,11 @@ class UNet(nn.Module):
     def _residual(self, channels: int, name: str, resample=None) -> ResidualBlock:
         return ResidualBlock(channels, resample, self.dropout, self.dtype, self.convolve, name=name)
 
-    def _attend(self, h: jax.Array, name: str) -> jax.Array:
+    def _attend(self, h: jax.Array, tokens: jax.Array | None, name: str) -> jax.Array:
         """The one place that decides which kind of attention stands between the residual blocks."""
-        return SelfAttention(self.head_channels, self.dtype, name=name)(h)
+        if tokens is None:
+            return SelfAttention(self.head_channels, self.dtype, name=name)(h)
+        return SpatialTransformer(self.head_channels, self.dtype, name=name)(h, tokens)
 
     def _check(self, x_t: jax.Array, cond: jax.Array | None) -> None:
         factor = 2 ** (len(self.multipliers) - 1)
