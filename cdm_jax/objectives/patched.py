@@ -1,0 +1,66 @@
+"""How is the patched diffusion model trained?"""
+
+import jax
+import jax.numpy as jnp
+
+from cdm_jax.diffusion import Noise, to_model_range
+from cdm_jax.objectives.loss import Objective
+from cdm_jax.objectives.noising import diffusion_loss, draw_noising, noised
+from cdm_jax.patches import grid_boxes, inside
+from cdm_jax.schedule import Schedule
+
+
+def patched(
+    model,
+    schedule: Schedule,
+    noise: Noise,
+    *,
+    prediction: str,
+    loss: str,
+    p2_gamma: float,
+    shared: bool,
+    size: int,
+    overlap: int,
+) -> Objective:
+    """Objective of the patched diffusion model: each image is noised, and scored, in one box of a grid.
+
+    Every image gets a box of its own, as in the published code; an encoder sees the whole clean image. The loss
+    is the distance summed over the box and divided by the pixels of the image, as published: the box's mean times
+    its share of the image. A batch may carry its own "t" and "box" [B,4] and is then scored there.
+
+    Args:
+      size: of the boxes in pixels; overlap: pixels that neighbours share.
+    Raises: UsageError: the boxes do not fit. Source: Behrendt et al. 2023 (arXiv 2303.03758), section 3.
+    """
+
+    def objective(params, batch_stats, batch, key, train=True):
+        image = batch["image"]
+        height, width = image.shape[1:3]
+        t, eps = draw_noising(schedule, noise, key, batch, shared)
+        t = batch.get("t", t)
+        box = batch.get("box", draw_boxes(key, batch["id"], grid_boxes(height, width, size, overlap)))
+        mask = jax.vmap(inside, (0, None, None))(box, height, width)
+        x_t, target = noised(schedule, image, t, eps, prediction)
+        predicted, updated = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            *(image, jnp.where(mask, x_t, to_model_range(image)), t, train),
+            mutable=["batch_stats"],
+            rngs={
+                name: jax.random.fold_in(key, i) for i, name in enumerate(("drop_path", "dropout"), start=1)
+            },
+        )
+        predicted = jnp.where(mask, predicted, target)
+        losses = diffusion_loss(schedule, predicted, target, t, loss=loss, p2_gamma=p2_gamma)
+        return losses, updated.get("batch_stats", batch_stats)
+
+    return objective
+
+
+def draw_boxes(key: jax.Array, ids: jax.Array, boxes: jax.Array) -> jax.Array:
+    """One of boxes[N,4] for each image, from `key` and its id alone: [B,4]."""
+
+    def draw(identity: jax.Array) -> jax.Array:
+        of_box = jax.random.fold_in(jax.random.fold_in(key, identity), 2)  # `draw_noising` splits off 0 and 1
+        return jax.random.randint(of_box, (), 0, len(boxes))
+
+    return jnp.asarray(boxes)[jax.vmap(draw)(ids)]
