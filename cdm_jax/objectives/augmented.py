@@ -1,0 +1,19 @@
+"""How does an objective see augmented images in training, and images as they are in validation?"""
+
+from collections.abc import Callable
+
+import jax
+
+from cdm_jax.objectives.loss import Objective
+
+
+def augmented(objective: Objective, augment: Callable) -> Objective:
+    """The objective of augment(key[B], image[B,H,W,1]) in training; every image from its own key, on the device."""
+
+    def of_augmented(params, batch_stats, batch, key, train=True):
+        if train:
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 2), batch["id"])
+            batch = {**batch, "image": augment(keys, batch["image"])}
+        return objective(params, batch_stats, batch, key, train)
+
+    return of_augmented
