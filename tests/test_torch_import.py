@@ -1,5 +1,6 @@
 """Do torch weights enter and leave unchanged, and are strangers refused?"""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,3 +138,49 @@ def test_half_precision_weights_become_float32_copies():
     state["bn1.bias"][:] = 7
     assert {leaf.dtype for leaf in jax.tree.leaves(imported)} == {jnp.dtype("float32")}
     assert (imported["params"]["bn1"]["bias"] == 0).all()
+
+
+class Nested(nn.Module):
+    """Layers of many kinds under names that no rule knows, with parameters of their own."""
+
+    depth: int = 2
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(4, (3, 3))(x) * self.param("gain", nn.initializers.ones_init(), ())
+        x = nn.ConvTranspose(4, (2, 2), strides=(2, 2), name="upsampling")(x)
+        x = nn.BatchNorm(use_running_average=True)(nn.GroupNorm(2)(x))
+        x = Nested(self.depth - 1, name="inner")(x) if self.depth else x
+        x = x + self.param("offset", nn.initializers.normal(), (3, 5, 4))[:1, :1]
+        return nn.LayerNorm(name="last")(nn.Dense(4)(x))
+
+
+@pytest.mark.parametrize("prefixes", [None, PUBLISHED, {"inner": ""}])
+def test_any_module_tree_comes_back_bit_by_bit(prefixes):
+    like = jax.eval_shape(Nested().init, jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+    draw = np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: draw.standard_normal(leaf.shape).astype(np.float32), like)
+    if prefixes and "inner" in prefixes:  # whose entries would then stand among those outside
+        with pytest.raises(CheckpointError, match="another variable has its torch name"):
+            to_torch(variables, prefixes)
+        return
+    state = to_torch(variables, prefixes)
+    assert state["inner.Conv_0.weight"].shape == (4, 4, 3, 3) and state["gain"].shape == ()
+    returned = from_torch(state, like, prefixes)
+    assert jax.tree.structure(returned) == jax.tree.structure(variables)
+    jax.tree.map(np.testing.assert_array_equal, returned, variables)
+
+
+def test_a_module_whose_entries_stand_outermost():
+    variables, state = small()
+    inside = {collection: {"encoder": tree} for collection, tree in variables.items()}
+    returned = from_torch(state, inside, {"encoder": ""})
+    jax.tree.map(np.testing.assert_array_equal, returned, inside)
+    assert to_torch(inside, {"encoder": ""}).keys() == state.keys()
+
+
+def test_a_collection_without_variables_stays():
+    variables, state = small()
+    params = {"params": {"fc": variables["params"]["fc"]}, "batch_stats": {}}
+    given = {name: entry for name, entry in state.items() if name.startswith("fc")}
+    assert from_torch(given, params)["batch_stats"] == {}
