@@ -35,7 +35,9 @@ def find(path: str | Path) -> Path:
     for candidate in (path, shipped):
         if candidate.is_file():
             return candidate
-    names = ", ".join(sorted(f"configs/{p.name}" for p in shipped.parent.glob("[a-z]*.py")))
+    names = ", ".join(
+        sorted(f"configs/{p.name}" for p in shipped.parent.glob("[a-z]*.py") if p.stem != "variants")
+    )
     raise UsageError(f"{path}: no such config; shipped ones are {names}")
 
 
@@ -69,12 +71,17 @@ FREE = ("sampler.", "noise.", "anomaly.", "model.dtype", "model.convolution", "s
 """Beginnings of the keys that a trained model may be used under other values of."""
 
 
-ADDED = {"model.convolution"}
-"""Keys that came later, with a default under which older runs stay what they were."""
+ADDED = ("model.convolution", "model.conditioning", "encoder.init", "train.betas", "augment.", "spark.", "patched.",
+         "autoencoder.")  # fmt: skip
+"""Beginnings of keys that came later, which a run may lack."""
+
+BEFORE = dict.fromkeys(("augment.gamma", "augment.bias_field", "augment.blur", "augment.ghosting"), 0.0)
+"""What a run without one of these keys did, where that is not the default."""
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
-    """The config that `write` kept; it must have the keys of configs/default.py, no more, and but for `ADDED` no fewer.
+    """The config that `write` kept; it must have the keys of configs/default.py, no more, and but for
+    `ADDED` no fewer.
 
     Args: overrides: `--config.key=value` of `FREE` keys.
     Raises:
@@ -104,9 +111,11 @@ def _read(path: str | Path) -> ConfigDict:
     try:
         kept = ConfigDict(json.loads(Path(path).read_text()))
         config = default.get_config()
-        differing = sorted((flatten(kept).keys() | ADDED) ^ flatten(config).keys())
-        if differing:
+        keys, known = flatten(kept).keys(), flatten(config).keys()
+        missing = {key for key in known - keys if not key.startswith(ADDED)}
+        if differing := sorted(missing | keys - known):
             raise CheckpointError(f"{path}: its keys are of another version ({', '.join(differing[:5])})")
+        config.update_from_flattened_dict({k: v for k, v in BEFORE.items() if k not in keys})
         config.update(tuples(kept))
         return config.lock()
     except FileNotFoundError as error:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from cdm_jax import anomaly, build, checkpoint
+from cdm_jax import anomaly, build, methods
 from cdm_jax import config as configs
 from cdm_jax.buckets import buckets
 from cdm_jax.calibration import read_calibration
@@ -20,9 +20,10 @@ from cdm_jax.data import volume as volumes
 from cdm_jax.data.brain_mask import estimate_mask
 from cdm_jax.data.volume import Volume
 from cdm_jax.detection import Case, Detection, healthy_scan, subject_name, subject_number
-from cdm_jax.errors import CheckpointError, choose
+from cdm_jax.errors import CheckpointError, UsageError, choose
 from cdm_jax.overlap import overlap
 from cdm_jax.sharding import WRAPPINGS, Spread, check_dtype, pick_devices
+from cdm_jax.weights import folder_of, read_variables
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,10 @@ class Detector:
     @classmethod
     def load(cls, workdir: str | Path, overrides: Sequence[str] = (), *, parallel: str = "jit",
              devices: int | None = None) -> "Detector":  # fmt: skip
-        """The best checkpoint of a training folder, ready to run.
+        """The best checkpoint of a training folder, or the weights of a safetensors export, ready to run.
 
         Args:
+          workdir: the folder, or the model.safetensors in it.
           overrides: `--config.key=value` for what training did not fix, see `config.FREE`.
           parallel: a key of `WRAPPINGS`; devices: how many of this process's, None for all.
         Raises:
@@ -52,13 +54,17 @@ class Detector:
           UsageError: a bad override, unknown `parallel`, more devices than there are, a dtype that they lack.
         """
         wrap, chosen = choose(WRAPPINGS, parallel, "way to spread"), pick_devices(devices)
-        workdir = Path(workdir)
+        workdir = folder_of(workdir)
         config = configs.read(workdir / "config.json", overrides)
-        network = build.model(config)
+        if not methods.method(config).detects:
+            raise UsageError(
+                f"{workdir}: holds a pretrained encoder; train with --config.encoder.init={workdir}"
+            )
+        network = methods.model(config)
         check_dtype(chosen[0], config.model.dtype)
-        spread = wrap(build.named_reconstruct(config, network), chosen, donate=(2,))
-        like = jax.eval_shape(lambda: build.init_variables(config, network))
-        variables, step = checkpoint.restore_variables(workdir, like)
+        spread = wrap(methods.named_reconstruct(config, network), chosen, donate=(2,))
+        like = jax.eval_shape(lambda: methods.init_variables(config, network))
+        variables, step = read_variables(workdir, like)
         return cls(workdir, config, spread.place(variables), step, spread)
 
     def detect(self, source: str | Path | Volume, mask: np.ndarray | str | Path | None = None,

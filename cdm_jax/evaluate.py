@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cdm_jax import anomaly, build, metric_log, metrics
+from cdm_jax import anomaly, build, methods, metric_log, metrics
 from cdm_jax.calibration import write_calibration
 from cdm_jax.data.pipeline import brain_slices
 from cdm_jax.data.store import Store
@@ -44,7 +44,10 @@ def evaluate(
     val, test, healthy = build.stores(config, *splits)
 
     rows, records = [], []
-    for name, score in (("intensity threshold", intensity(detector)), (method_name(config), model(detector))):
+    for name, score in (
+        ("intensity threshold", intensity(detector)),
+        (methods.method(config).title(config), model(detector)),
+    ):
         threshold, found = score_method(score, val, test, healthy, config.anomaly.min_component)
         row = summarise(name, threshold, found)
         rows.append(row | {"seed": config.seed})
@@ -55,10 +58,6 @@ def evaluate(
     write_text(workdir / "evaluation.csv", metric_log.to_csv(records))
     write_text(workdir / "evaluation.md", markdown(rows))
     return rows
-
-
-def method_name(config) -> str:
-    return {"cddpm": "DDPM" if config.encoder.name == "none" else "cDDPM"}[config.model.objective]
 
 
 def intensity(detector: Detector) -> Score:

@@ -33,6 +33,15 @@ def make_reconstruct(
     return reconstruct
 
 
+def make_direct(model) -> Reconstruct:
+    """What a network that maps an image to its reconstruction gives, without any randomness."""
+
+    def reconstruct(variables, key, image):
+        return model.apply(variables, image, method="reconstruct")
+
+    return reconstruct
+
+
 def by_name(reconstruct: Reconstruct, *, shared: bool) -> Reconstruct:
     """The same, each image's key made inside the program from numbers that name it.
 

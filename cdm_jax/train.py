@@ -1,26 +1,25 @@
 """A training run from prepared volumes to checkpoints."""
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
-from cdm_jax import build, checkpoint, metric_log, provenance
+from cdm_jax import build, checkpoint, methods, metric_log, provenance
 from cdm_jax import config as configs
 from cdm_jax.data import pipeline
 from cdm_jax.data.store import Store
 from cdm_jax.errors import DivergedError, UsageError
 from cdm_jax.files import write_json, write_text
+from cdm_jax.graft import graft_encoder
 from cdm_jax.progress import Progress
-from cdm_jax.report.progress import draw_progress
-from cdm_jax.train_state import TrainState, init_state, make_eval_step, make_train_step
-
-VALIDATION_SEED = 20_250_000  # the same noise for every run, so that validation losses compare across seeds
+from cdm_jax.report.progress import draw_progress, draw_rows
+from cdm_jax.train_state import TrainState, init_state, make_train_step
+from cdm_jax.validation import make_validation
 
 
 def train(config: ConfigDict, workdir: str | Path, *, resume: str = "auto") -> float:
@@ -39,25 +38,29 @@ def train(config: ConfigDict, workdir: str | Path, *, resume: str = "auto") -> f
     write_json(
         workdir / "run.json", provenance.environment() | {"train": train_store.ids, "val": val_store.ids}
     )
-    network, optimizer = build.model(config), build.optimizer(config)
-    objective = build.objective(config, network)
+    network, optimizer = methods.model(config), build.optimizer(config)
+    objective = methods.objective(config, network)
     step_once = jax.jit(make_train_step(objective, optimizer, config.train.ema), donate_argnums=0)
     validate = make_validation(config, network, objective, val_store)
 
     with checkpoint.manager(workdir) as checkpoints:
-        state = init_state(build.init_variables(config, network), optimizer)
+        variables = methods.init_variables(config, network)
         if checkpoints.latest_step() is not None:
-            state = checkpoint.restore(checkpoints, state)
+            state = checkpoint.restore(checkpoints, init_state(variables, optimizer))
+        else:
+            state = init_state(pretrained(config, variables, workdir), optimizer)
 
         log = workdir / "metrics.jsonl"
         metric_log.rewind(log, int(state.step))
 
         def keep(state: TrainState, records: list[dict]) -> None:
-            val_loss, images = validate(state)
+            val_loss, pictures = validate(state)
             metric_log.append(log, *records, {"step": int(state.step), "val_loss": val_loss})
             checkpoint.save(checkpoints, state, val_loss)
             write_text(workdir / "metrics.csv", metric_log.to_csv(metric_log.read(log)))
-            draw_progress(workdir / "progress.png", metric_log.read(log), images)
+            draw_progress(workdir / "progress.png", metric_log.read(log), pictures.pop("progress"))
+            for name, rows in pictures.items():
+                draw_rows(workdir / f"{name}.png", rows)
 
         run_steps(config, state, step_once, train_store, keep)
     return [record["val_loss"] for record in metric_log.read(log) if "val_loss" in record][-1]
@@ -94,7 +97,7 @@ def run_steps(
     with Progress(settings.steps, "train", "step", start=first) as progress:
         for step in range(first + 1, settings.steps + 1):
             batch = next(data)
-            state, metrics = step_once(state, {name: batch[name] for name in ("image", "id")}, key)
+            state, metrics = step_once(state, {name: batch[name] for name in ("image", "mask", "id")}, key)
             if step % settings.log_every == 0 or step == settings.steps:
                 loss = finite(metrics["loss"], step)
                 rate = settings.batch * (step - first) / (time.monotonic() - began)
@@ -119,25 +122,11 @@ def finite(loss: jax.Array, step: int) -> float:
     return value
 
 
-def make_validation(config: ConfigDict, network, objective, store: Store) -> Callable:
-    """validate(state) -> (mean loss on fixed slices, steps and noise; images, reconstructions for a figure)."""
-    batches = list(pipeline.fixed_batches(store, config.train.batch))
-    timesteps = config.diffusion.timesteps
-    eval_step = jax.jit(make_eval_step(objective))
-    reconstruct = jax.jit(build.reconstruct(config, network))
-    key = jax.random.key(VALIDATION_SEED)
-
-    def validate(state: TrainState) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
-        total = sum(eval_step(state.variables, with_steps(batch, timesteps), key) for batch in batches)
-        images = batches[0]["image"][:8]
-        shown = reconstruct(state.variables, jax.random.split(key, len(images)), images)
-        weight = sum(batch["weight"].sum() for batch in batches)
-        return float(total / weight), (images, np.asarray(shown))
-
-    return validate
-
-
-def with_steps(batch: dict, timesteps: int) -> dict:
-    """The batch with a fixed step t for every id, spread evenly over [0, T) by the golden ratio."""
-    t = np.floor((batch["id"] * 0.6180339887 % 1) * timesteps).astype(np.int32)
-    return {name: jnp.asarray(batch[name]) for name in ("image", "id", "weight")} | {"t": jnp.asarray(t)}
+def pretrained(config: ConfigDict, variables: dict, workdir: Path) -> dict:
+    """The variables a run starts from: with the encoder of `config.encoder.init`, if it names one."""
+    if not config.encoder.init:
+        return variables
+    variables, taken = graft_encoder(variables, config.encoder.init)
+    write_text(workdir / "graft.txt", taken.listing())
+    print(f"{config.encoder.init}: {taken}; the names stand in {workdir}/graft.txt", file=sys.stderr)
+    return variables

@@ -26,9 +26,22 @@ def get_config() -> ConfigDict:
             "centre": "mask",  # centre the grid on the brain's box, or on the "image" as published
         }
     )
+    config.augment = ConfigDict(  # of training slices; each first number is the effect's probability
+        {
+            "gamma": 0.5,
+            "log_gamma": 0.3,  # the exponent's logarithm lies within +- this
+            "bias_field": 0.25,
+            "bias_coefficients": 0.5,  # of the polynomial of order 3, within +- this
+            "blur": 0.25,
+            "blur_std": 2.0,  # mm, at most: TorchIO counts so
+            "ghosting": 0.5,
+            "ghosts": (4, 10),  # how many
+            "ghost_intensity": (0.5, 1.0),
+        }
+    )
     config.model = ConfigDict(
         {
-            "objective": "cddpm",
+            "objective": "cddpm",  # cddpm, patched, spark, ae, vae or dae: a key of cdm_jax.methods.METHODS
             "channels": 128,
             "multipliers": (1, 2, 2),
             "blocks": 3,  # residual blocks a level
@@ -38,6 +51,7 @@ def get_config() -> ConfigDict:
                 12,
             ),  # downsampling factors with self-attention; these match no level (1, 2, 4)
             "head_channels": 64,
+            "conditioning": "scale_shift",  # scale_shift, cross_attention or both
             "dropout": 0.0,
             "convolution": "direct",  # or winograd: on a CPU a third faster at 96x96, to 1e-5 the same
             "dtype": "float32",  # of the computation: float32 or bfloat16; parameters stay float32
@@ -45,10 +59,35 @@ def get_config() -> ConfigDict:
     )
     config.encoder = ConfigDict(
         {
-            "name": "resnet50",  # resnet18, resnet34, resnet50, resnet101, or none: unconditional
+            "name": "resnet50",  # a key of cdm_jax.models.encoders.ENCODERS, or none: unconditional
             "features": 512,  # length of the condition
             "width": 64,  # channels of its first stage
             "drop_path": 0.05,  # stochastic depth of the last block, growing linearly from 0
+            "init": "",  # folder of a pretraining run whose encoder training starts from
+        }
+    )
+    config.spark = ConfigDict(
+        {
+            "mask_ratio": 0.65,  # of the patches of 32x32 pixels, hidden
+            "width": 512,  # channels of the decoder at its coarsest level
+        }
+    )
+    config.patched = ConfigDict(
+        {
+            "size": 48,  # pixels of a box's side
+            "overlap": 0,  # pixels that neighbouring boxes share
+            "stitch": "cut",  # where boxes overlap: cut (the first one) or average
+        }
+    )
+    config.autoencoder = ConfigDict(
+        {
+            "channels": 32,  # of the finest level
+            "multipliers": (1, 2, 4),  # of the channels, one a level; each halves the resolution
+            "latent": 128,  # length of the code of ae and vae
+            "loss": "l1",  # l1 or l2
+            "kl_weight": 1.0,  # vae: of the divergence; 1: the evidence lower bound
+            "noise_std": 0.2,  # dae: of the coarse noise
+            "noise_size": 8,  # dae: pixels between the nodes of the coarse noise
         }
     )
     config.diffusion = ConfigDict(
@@ -78,6 +117,7 @@ def get_config() -> ConfigDict:
             "lr": 1e-4,
             "warmup": 0,  # steps of linear warm-up
             "cosine": False,  # let the learning rate fall to 0 along a cosine
+            "betas": (0.9, 0.999),  # of Adam
             "weight_decay": 0.0,
             "clip": 0.0,  # of the global gradient norm; 0: off
             "ema": 0.0,  # decay of the averaged parameters; 0: off

@@ -11,8 +11,12 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.preprocess.update(spacing=4.0, shape=(40, 48, 40), antialias=True)
     config.data.brain_only = True
+    config.augment.update(gamma=0.0, bias_field=0.0, blur=0.0, ghosting=0.0)
     config.model.update(channels=16, multipliers=(1, 2, 4), blocks=2)
     config.encoder.update(name="resnet18", features=128, width=32)
+    config.spark.update(mask_ratio=0.5, width=128)  # two of the 2x2 patches of a slice
+    config.patched.size = 24
+    config.autoencoder.noise_size = 4  # 16 mm
     # 128 to 8 mm, the published range but for its finest octave, which would be one pixel here.
     config.noise.update(frequency=32.0, octaves=5, shared_train=False)
     config.train.update(

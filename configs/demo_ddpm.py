@@ -4,10 +4,9 @@ cdm train --config=configs/demo_ddpm.py --config.data.root=demo_out/cohort --wor
 """
 
 from cdm_jax.configs import demo
+from cdm_jax.configs.variants import vary
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    config = demo.get_config()
-    config.encoder.name = "none"
-    return config
+    return vary(demo.get_config(), "ddpm")

@@ -1,6 +1,7 @@
 """Configs: overrides keep their type, unknown keys name the nearest, a kept config reads back equal."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,8 @@ from cdm_jax import config as configs
 from cdm_jax.cli import huge_pages
 from cdm_jax.errors import CheckpointError, UsageError
 
-SHIPPED = ["default", "demo", "demo_ddpm"]
+SHIPPED = sorted(path.stem for path in Path(configs.__file__).parents[1].glob("configs/[a-z]*.py"))
+SHIPPED.remove("variants")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

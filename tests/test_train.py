@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from cdm_jax import build, checkpoint, metric_log
+from cdm_jax import build, checkpoint, methods, metric_log
 from cdm_jax.data import pipeline
 from cdm_jax.errors import CheckpointError, DivergedError, UsageError
 from cdm_jax.train import train
@@ -14,8 +14,8 @@ from cdm_jax.train_state import init_state
 
 
 def last_state(config, workdir):
-    network = build.model(config)
-    state = init_state(build.init_variables(config, network), build.optimizer(config))
+    network = methods.model(config)
+    state = init_state(methods.init_variables(config, network), build.optimizer(config))
     with checkpoint.manager(workdir) as checkpoints:
         return checkpoint.restore(checkpoints, state)
 
@@ -69,9 +69,9 @@ def test_bfloat16_computes_the_same_loss_to_its_precision(tiny_config):
     losses = []
     for dtype in ("float32", "bfloat16"):
         config = tiny_config(f"--config.model.dtype={dtype}")
-        network = build.model(config)
-        variables = build.init_variables(config, network)
-        objective = build.objective(config, network)
+        network = methods.model(config)
+        variables = methods.init_variables(config, network)
+        objective = methods.objective(config, network)
         found, _ = jax.jit(objective, static_argnums=4)(*variables.values(), batch, jax.random.key(0), False)
         losses.append(np.asarray(found))
     np.testing.assert_allclose(*losses, rtol=0.02)
@@ -80,7 +80,7 @@ def test_bfloat16_computes_the_same_loss_to_its_precision(tiny_config):
 
 def test_a_checkpoint_of_another_architecture_is_refused_by_name(tiny_run, tiny_config):
     other = tiny_config("--config.model.channels=16")
-    like = jax.eval_shape(lambda: build.init_variables(other, build.model(other)))
+    like = jax.eval_shape(lambda: methods.init_variables(other, methods.model(other)))
     with pytest.raises(CheckpointError, match="another architecture .* misshapen: .*params/"):
         checkpoint.restore_variables(tiny_run, like)
 
@@ -94,6 +94,6 @@ def test_a_damaged_checkpoint_is_refused(tiny_run, tiny_config, tmp_path):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     config = tiny_config()
-    like = jax.eval_shape(lambda: build.init_variables(config, build.model(config)))
+    like = jax.eval_shape(lambda: methods.init_variables(config, methods.model(config)))
     with pytest.raises(CheckpointError, match="checkpoints"):
         checkpoint.restore_variables(workdir, like)

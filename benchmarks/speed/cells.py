@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from cdm_jax import build
+from cdm_jax import build, methods
 from cdm_jax import config as configs
 from cdm_jax.errors import UsageError, choose
 from cdm_jax.samplers import SAMPLERS
@@ -64,7 +64,7 @@ def make_cells(args: argparse.Namespace, overrides: list[str]) -> list[Cell]:
 
 def _cell(args: argparse.Namespace, config: ConfigDict, devices: tuple[jax.Device, ...], mode: str) -> Cell:
     settings, sampler = settings_of(config), config.sampler.name
-    build.reconstruct(config, build.model(config))
+    methods.reconstruct(config, methods.model(config))
     count = evaluations(SAMPLERS[sampler], build.schedule(config), **settings)
     compared = sampler in IN_TORCH and settings.get("member", "single_step") == "single_step"
     about = {

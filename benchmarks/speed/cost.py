@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from cdm_jax import build
+from cdm_jax import methods
 
 
 def flops_per_slice(config: ConfigDict, evaluations: int) -> float:
@@ -14,10 +14,10 @@ def flops_per_slice(config: ConfigDict, evaluations: int) -> float:
 
     The whole sampler is not counted at once because XLA counts the body of a scan once.
     """
-    network = build.model(config)
+    network = methods.model(config)
     height, width, _ = config.preprocess.shape
     image, t = jnp.zeros((1, height, width, 1)), jnp.zeros(1, jnp.int32)
-    variables = jax.eval_shape(lambda: build.init_variables(config, network))
+    variables = jax.eval_shape(lambda: methods.init_variables(config, network))
 
     def encode(variables, image):
         return network.apply(variables, image, False, method="encode")

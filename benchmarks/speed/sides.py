@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from cdm_jax import build
+from cdm_jax import methods
 from cdm_jax.noise import image_keys
 from cdm_jax.sharding import WRAPPINGS
 from speed.brain import Brain
@@ -34,7 +34,7 @@ def ours(
     config: ConfigDict, variables: dict, brain: Brain, wrapping: str, devices: tuple[jax.Device, ...]
 ) -> Run:
     """Our reconstruction of the brain, [S,H,W]: all calls are queued before the first result is fetched."""
-    spread = WRAPPINGS[wrapping](build.reconstruct(config, build.model(config)), devices)
+    spread = WRAPPINGS[wrapping](methods.reconstruct(config, methods.model(config)), devices)
     placed, calls = spread.place(variables), batches(config, brain)
 
     def run() -> np.ndarray:
@@ -50,8 +50,8 @@ def theirs(config: ConfigDict, variables: dict, brain: Brain, *, compiled: bool)
     Its noise waits on the device before the clock starts, while ours is drawn inside the program: an advantage.
     """
     import torch
-    from torch_reference import sampling
 
+    from cdm_jax.torch_reference import sampling
     from speed import torch_side
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

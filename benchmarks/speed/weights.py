@@ -6,7 +6,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from cdm_jax import build
+from cdm_jax import methods
 
 BRANCH_ENDS = ("out_conv", "proj_out")
 """The UNet's layers that end a residual branch."""
@@ -20,8 +20,8 @@ def random_variables(config: ConfigDict, seed: int = 0) -> dict:
     chaotic, and 500 steps turn a last bit into another image (measured: an input 1e-4 off is then 1 off, with a
     tenth 2e-3).
     """
-    network = build.model(config)
-    shapes = flatten_dict(jax.eval_shape(lambda: build.init_variables(config, network)))
+    network = methods.model(config)
+    shapes = flatten_dict(jax.eval_shape(lambda: methods.init_variables(config, network)))
     rng = np.random.default_rng(seed)
     return unflatten_dict({path: draw(rng, path, shapes[path].shape) for path in sorted(shapes)})
 

@@ -10,10 +10,13 @@ from cdm_jax.errors import CdmError, UsageError
 
 VERBS = {
     "demo": "make a cohort, train, calibrate, score it and show the result",
+    "pretrain": "pretrain an encoder by masked image modelling (SparK)",
     "train": "train a model on healthy volumes",
     "evaluate": "choose a threshold on validation cases and score the test cases",
     "detect": "find anomalies in NIfTI volumes",
-    "export": "write a trained sampler as one file that runs without this package",
+    "bench": "train and score several methods under one budget",
+    "import-torch": "take over weights of the published PyTorch code",
+    "export": "write a trained model as one file or folder for use elsewhere",
     "doctor": "show devices, versions and what stands in the way of speed",
 }
 
@@ -35,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawTextHelpFormatter,
         )
         verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        module = importlib.import_module(f"cdm_jax.cli.{name}")
+        module = importlib.import_module(f"cdm_jax.cli.{name.replace('-', '_')}")
         verb.set_defaults(run=module.run, compiles=True)
         module.add_arguments(verb)
     return top

@@ -20,13 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="continue a run in DIR (default: auto)",
     )
+    parser.set_defaults(objective=None)
 
 
 def run(args: argparse.Namespace) -> None:
     from cdm_jax import config as configs
+    from cdm_jax.errors import UsageError
     from cdm_jax.train import train
 
     seed = [] if args.seed is None else [f"--config.seed={args.seed}"]
     config = configs.load(args.config, args.overrides + seed)
+    if (config.model.objective == "spark") != (args.objective == "spark"):
+        verb = "pretrain" if config.model.objective == "spark" else "train"
+        raise UsageError(f"{args.config}: its model.objective is {config.model.objective}: use 'cdm {verb}'")
     val_loss = train(config, args.workdir, resume=args.resume)
     print(f"validation loss {val_loss:.4f}; see {args.workdir}/progress.png and metrics.csv")

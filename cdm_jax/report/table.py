@@ -19,10 +19,22 @@ COLUMNS: dict[str, tuple[str, Callable[[dict], str]]] = {
 }
 """Heading -> (key of the row, how its cell reads)."""
 
+METHOD_COLUMNS = {
+    name: COLUMNS[name] for name in ("method", "Dice (mean ± std)", "AUPRC", "healthy marked (%)")
+} | {
+    "s / volume": COLUMNS["s / volume"],
+    "parameters": (
+        "parameters",
+        lambda row: f"{row['parameters'] / 1e6:.2f} M" if row["parameters"] else "-",
+    ),
+    "seed": COLUMNS["seed"],
+}
+"""What a comparison of methods shows."""
 
-def markdown(rows: list[dict]) -> str:
+
+def markdown(rows: list[dict], columns: dict = COLUMNS) -> str:
     """The rows as a markdown table with aligned columns; a number that is not defined reads "-"."""
-    lines = [list(COLUMNS), *([_cell(row, *column) for column in COLUMNS.values()] for row in rows)]
+    lines = [list(columns), *([_cell(row, *column) for column in columns.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
     return "".join(
