@@ -72,7 +72,7 @@ def kept_rows(out: Path, base: ConfigDict) -> list[dict]:
         return []
     kept = json.loads(path.read_text())
     now = flat(base)
-    differing = [key for key in now if now[key] != kept["config"].get(key)]
+    differing = [key for key in now if now[key] != kept["config"].get(key, now[key])]
     if differing:
         raise UsageError(
             f"{out}: holds rows with another {', '.join(differing)}; choose another --out folder"

@@ -86,7 +86,8 @@ def subjects(config: ConfigDict, split: str) -> list["Subject"]:
     from cdm_jax.data import datasets
 
     data = config.data
-    return datasets.load(data.dataset, data.root, split, data.modality, data.fold)
+    name = data.patients if data.patients and split.endswith("patients") else data.dataset
+    return datasets.load(name, data.root, split, data.modality, data.fold)
 
 
 def stores(config: ConfigDict, *splits: str) -> list["Store"]:

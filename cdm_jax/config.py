@@ -67,12 +67,12 @@ def write(path: str | Path, config: ConfigDict) -> None:
     write_json(path, config.to_dict())
 
 
-FREE = ("sampler.", "noise.", "anomaly.", "model.dtype", "model.convolution", "seed")
+FREE = ("sampler.", "noise.", "anomaly.", "model.dtype", "model.convolution", "data.patients", "seed")
 """Beginnings of the keys that a trained model may be used under other values of."""
 
 
-ADDED = ("model.convolution", "model.conditioning", "encoder.init", "train.betas", "augment.", "spark.", "patched.",
-         "autoencoder.")  # fmt: skip
+ADDED = ("data.patients", "model.convolution", "model.conditioning", "encoder.init", "train.betas", "augment.",
+         "spark.", "patched.", "autoencoder.")  # fmt: skip
 """Beginnings of keys that came later, which a run may lack."""
 
 BEFORE = dict.fromkeys(("augment.gamma", "augment.bias_field", "augment.blur", "augment.ghosting"), 0.0)

@@ -23,6 +23,8 @@ from cdm_jax.train import train
 COHORT: dict[str, Any] = {"train": 40, "val": 4, "test_healthy": 8, "val_patients": 12, "test_patients": 20}
 """Subjects of the embedded cohort, by split."""
 
+FULL_SEEDS = 3
+
 MODELS = {"run": "configs/demo.py", "run_ddpm": "configs/demo_ddpm.py"}
 """Training folder -> config; only the first without --full."""
 
@@ -40,7 +42,7 @@ def demo(
       overrides: `--config.key=value` options for every model.
     """
     out, rows = Path(out), []
-    for number in range(seed, seed + (3 if full else 1)):
+    for number in range(seed, seed + (FULL_SEEDS if full else 1)):
         folder = out if number == seed else out / f"seed{number}"
         make_cohort(folder / "cohort", number)
         for name in MODELS if full else ["run"]:

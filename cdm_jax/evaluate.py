@@ -27,7 +27,8 @@ def evaluate(
 
     The intensity threshold stands beside it: same grid, same post-processing, same choice of threshold. The
     threshold is chosen on labelled validation patients alone; test labels only score it. Writes
-    `calibration.json`, `evaluation.json` (every record), `evaluation.csv` and `evaluation.md` to `workdir`.
+    `calibration.json`, `evaluation.json` (every record), `evaluation.csv` and `evaluation.md` to `workdir`; with
+    patients of another data set than the healthy volumes', their name is in the last three.
 
     Args:
       data: root of the data, where it is not the one that the config names.
@@ -52,11 +53,13 @@ def evaluate(
         row = summarise(name, threshold, found)
         rows.append(row | {"seed": config.seed})
         records += [{"method": name} | record for record in found]
-    source = f"best pooled Dice on {len(val)} labelled validation patients of '{config.data.dataset}'"
+    patients = config.data.patients or config.data.dataset
+    source = f"best pooled Dice on {len(val)} labelled validation patients of '{patients}'"
     write_calibration(workdir / "calibration.json", rows[-1]["threshold"], source, config)
-    write_json(workdir / "evaluation.json", {"summary": rows, "records": records})
-    write_text(workdir / "evaluation.csv", metric_log.to_csv(records))
-    write_text(workdir / "evaluation.md", markdown(rows))
+    stem = f"evaluation_{config.data.patients}" if config.data.patients else "evaluation"
+    write_json(workdir / f"{stem}.json", {"summary": rows, "records": records})
+    write_text(workdir / f"{stem}.csv", metric_log.to_csv(records))
+    write_text(workdir / f"{stem}.md", markdown(rows))
     return rows
 
 

@@ -15,4 +15,6 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    return vary(default.get_config(), "cddpm")
+    config = vary(default.get_config(), "cddpm")
+    config.data.dataset = "ixi"
+    return config

@@ -12,4 +12,6 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    return vary(default.get_config(), "cddpm_eps")
+    config = vary(default.get_config(), "cddpm_eps")
+    config.data.dataset = "ixi"
+    return config

@@ -12,5 +12,6 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     config = vary(default.get_config(), "dae")
+    config.data.dataset = "ixi"
     config.autoencoder.update(channels=64, multipliers=(1, 2, 4, 8))
     return config

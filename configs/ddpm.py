@@ -14,5 +14,6 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     config = vary(default.get_config(), "ddpm")
+    config.data.dataset = "ixi"
     config.train.steps = 19_200  # 1600 epochs
     return config

@@ -8,7 +8,8 @@ def get_config() -> ConfigDict:
     config.seed = 0
     config.data = ConfigDict(
         {
-            "dataset": "phantom",  # a key of cdm_jax.data.datasets.DATASETS
+            "dataset": "phantom",  # of the healthy volumes: a key of cdm_jax.data.datasets.DATASETS
+            "patients": "",  # the data set of validation and test patients, if it is another
             "root": "data",  # folder with Train/, Test/ and splits/
             "modality": "t2",  # t1, t2 or flair
             "fold": 0,

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     config = vary(default.get_config(), "pddpm")
+    config.data.dataset = "ixi"
     config.train.steps = 19_200  # 1600 epochs
     config.sampler.update(name="single_step", t_start=500)
     return config

@@ -13,4 +13,8 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    return vary(default.get_config(), "spark")
+    config = vary(default.get_config(), "spark")
+    config.data.dataset = "ixi"
+    # Published pretraining does not augment.
+    config.augment.update(gamma=0.0, bias_field=0.0, blur=0.0, ghosting=0.0)
+    return config

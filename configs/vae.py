@@ -11,4 +11,6 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    return vary(default.get_config(), "vae")
+    config = vary(default.get_config(), "vae")
+    config.data.dataset = "ixi"
+    return config

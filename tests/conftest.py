@@ -3,16 +3,26 @@
 import os
 import tempfile
 
+# Tests compile more than they run.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-).strip()
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {QUICK}".strip()
+)
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="cdm-xla-"))
 
+from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
+
+from cdm_jax.models.encoders import ENCODERS  # noqa: E402
+from cdm_jax.models.resnet import ResNet  # noqa: E402
+
+ENCODERS["resnet10"] = partial(
+    ResNet, depths=(1, 1, 1, 1), bottleneck=False
+)  # half of what resnet18 compiles
 
 TINY = (
     "--config.preprocess.spacing=8.0",
@@ -20,6 +30,7 @@ TINY = (
     "--config.model.channels=8",
     "--config.model.multipliers=(1,2)",
     "--config.model.blocks=1",
+    "--config.encoder.name=resnet10",
     "--config.encoder.features=16",
     "--config.encoder.width=8",
     "--config.train.steps=4",

@@ -80,3 +80,16 @@ def test_huge_pages_are_asked_for_once(monkeypatch, tmp_path):
     assert huge_pages.wanted()
     monkeypatch.setenv(huge_pages.VARIABLE, huge_pages.VALUE)
     assert not huge_pages.wanted()
+
+
+def test_a_run_of_an_earlier_version_stays_what_it_was(tmp_path):
+    path, config = tmp_path / "config.json", configs.load("configs/cddpm.py")
+    configs.write(path, config)
+    kept = json.loads(path.read_text())
+    for section in ("augment", "spark", "patched", "autoencoder"):
+        del kept[section]
+    del kept["model"]["conditioning"], kept["encoder"]["init"], kept["data"]["patients"], kept["train"]["betas"]
+    path.write_text(json.dumps(kept))
+    read = configs.flatten(configs.read(path))
+    changed = {key for key, value in configs.flatten(config).items() if read[key] != value}
+    assert changed == set(configs.BEFORE) and not any(read[key] for key in changed)

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdm_jax import build
+from cdm_jax import config as configs
 from cdm_jax.data.datasets import DATASETS, Dataset, load, read_split
 from cdm_jax.data.datasets.tree import COLUMNS, MODALITIES, in_modality, subject_id
 from cdm_jax.errors import UsageError
@@ -59,7 +61,7 @@ def test_published_patient_table(root, modality):
 
 
 def test_only_available_scans_are_kept(root):
-    ixi = Dataset({"train": "IXI_train_fold{fold}.csv"}, available="avail_{modality}.csv")
+    ixi = Dataset({"train": "IXI_train_fold{fold}.csv"}, available={"t2": "avail_t2.csv"})
     assert [subject.id for subject in ixi.load(root, "train", "t2")] == ["IXI002-HH-0740"]
 
 
@@ -123,3 +125,11 @@ def test_every_data_set_has_tables_for_its_splits():
     for dataset in DATASETS.values():
         names = [name.format(fold=0, modality="t2") for name in dataset.splits.values()]
         assert len(set(names)) == len(names) and all(name.endswith(".csv") for name in names)
+
+
+def test_patients_may_come_from_another_data_set_than_the_healthy(root):
+    config = configs.load(
+        "configs/cddpm.py", [f"--config.data.root={root}", "--config.data.patients=brats21"]
+    )
+    assert [subject.id for subject in build.subjects(config, "train")] == ["IXI002-HH-0740"]
+    assert [subject.id for subject in build.subjects(config, "test_patients")] == ["BraTS2021_00001"]

@@ -18,14 +18,15 @@ def small(tmp_path_factory):
         patch.setattr(
             job, "COHORT", {"train": 4, "val": 1, "test_healthy": 1, "val_patients": 1, "test_patients": 2}
         )
+        patch.setattr(job, "FULL_SEEDS", 2)
         assert main(["demo", "--out", str(out), "--seed", "3", "--full", *TINY]) == 0
         yield out
 
 
-def test_full_gives_every_method_for_three_seeds(small):
+def test_full_gives_every_method_for_every_seed(small):
     rows = json.loads((small / "table.json").read_text())["rows"]
     assert [(row["method"], row["seed"]) for row in rows] == [
-        (method, seed) for seed in (3, 4, 5) for method in ("intensity threshold", "cDDPM", "DDPM")
+        (method, seed) for seed in (3, 4) for method in ("intensity threshold", "cDDPM", "DDPM")
     ]
     for row in rows:
         assert 0 <= row["auprc"] <= 1 and 0 <= row["dice"] <= 1 and row["patients"] == 2

@@ -7,6 +7,7 @@ from cdm_jax.cli import spread
 EXAMPLE = """example:
   cdm evaluate --workdir=demo_out/run
   cdm evaluate --workdir=demo_out/run --config.sampler.name=ddim --config.sampler.steps=20
+  cdm evaluate --workdir=runs/cddpm --config.data.patients=brats21
 """
 
 
@@ -29,4 +30,4 @@ def run(args: argparse.Namespace) -> None:
         devices=args.devices,
     )
     print(markdown(rows))
-    print(f"written: {args.workdir}/calibration.json, evaluation.json, evaluation.csv, evaluation.md")
+    print(f"written: {args.workdir}/calibration.json and evaluation*.json, .csv and .md")

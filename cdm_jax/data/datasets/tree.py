@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cdm_jax.errors import UsageError, choose
@@ -29,17 +29,16 @@ class Subject:
 class Dataset:
     """The names of a data set's tables in `splits/`; `{fold}` and `{modality}` are filled in.
 
-    `available` lists the subjects that were scanned in a modality, for a set where not all were.
+    `available` names, for a modality in which not all were scanned, the table of those who were.
     """
 
     splits: dict[str, str]
-    available: str | None = None
+    available: dict[str, str] = field(default_factory=dict)
 
     def load(self, root: Path, split: str, modality: str, fold: int = 0) -> list[Subject]:
         """The subjects of one split; see `read_split`."""
         name = choose(self.splits, split, "split").format(fold=fold, modality=modality)
-        available = self.available and self.available.format(modality=modality)
-        return read_split(root, name, modality, available)
+        return read_split(root, name, modality, self.available.get(modality))
 
 
 def read_split(root: Path, csv_name: str, modality: str, available: str | None = None) -> list[Subject]:
