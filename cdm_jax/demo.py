@@ -24,6 +24,7 @@ COHORT: dict[str, Any] = {"train": 40, "val": 4, "test_healthy": 8, "val_patient
 """Subjects of the embedded cohort, by split."""
 
 FULL_SEEDS = 3
+"""Seeds with --full."""
 
 MODELS = {"run": "configs/demo.py", "run_ddpm": "configs/demo_ddpm.py"}
 """Training folder -> config; only the first without --full."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from cdm_jax import __version__, checkpoint
 from cdm_jax.architecture import encoder_keys
@@ -23,7 +23,7 @@ def write_weights(path: str | Path, variables: Mapping, step: int) -> None:
     """Keep Flax variables under the published names, with the step and this package's version as metadata."""
     facts = {"format": "pt", "cdm_jax": __version__, "step": str(step)}
     with atomic_path(path) as temporary:
-        save_file(to_torch(variables, PUBLISHED), temporary, metadata=facts)
+        temporary.write_bytes(save(to_torch(variables, PUBLISHED), metadata=facts))
 
 
 def read_variables(folder: str | Path, like: dict) -> tuple[dict, int]:
@@ -65,7 +65,7 @@ def write_encoder(path: str | Path, variables: Mapping) -> None:
     """Keep an encoder's variables, which stand under "encoder", with the names of its torch modules alone."""
     facts = {"format": "pt", "cdm_jax": __version__}
     with atomic_path(path) as temporary:
-        save_file(to_torch(variables, {"encoder": ""}), temporary, metadata=facts)
+        temporary.write_bytes(save(to_torch(variables, {"encoder": ""}), metadata=facts))
 
 
 def read_encoder(path: str | Path) -> dict:

@@ -88,7 +88,12 @@ def test_a_run_of_an_earlier_version_stays_what_it_was(tmp_path):
     kept = json.loads(path.read_text())
     for section in ("augment", "spark", "patched", "autoencoder"):
         del kept[section]
-    del kept["model"]["conditioning"], kept["encoder"]["init"], kept["data"]["patients"], kept["train"]["betas"]
+    del (
+        kept["model"]["conditioning"],
+        kept["encoder"]["init"],
+        kept["data"]["patients"],
+        kept["train"]["betas"],
+    )
     path.write_text(json.dumps(kept))
     read = configs.flatten(configs.read(path))
     changed = {key for key, value in configs.flatten(config).items() if read[key] != value}

@@ -282,6 +282,20 @@ def test_a_cohort_is_the_published_tree_with_disjoint_splits(cohort):
     assert not [path for path in folder.rglob("*") if path.name.startswith(".tmp")]
 
 
+def test_every_fold_validates_on_other_subjects_and_trains_on_the_rest(cohort):
+    folds = [
+        [
+            {subject.id for subject in load("phantom", cohort[0], split, "t2", fold)}
+            for split in ("train", "val")
+        ]
+        for fold in range(1 + SPLITS["train"] // SPLITS["val"])
+    ]
+    for train, val in folds:
+        assert not train & val and train | val == folds[0][0] | folds[0][1]
+    held = [name for _, val in folds for name in val]
+    assert len(set(held)) == len(held)
+
+
 def test_cohort_files_are_nifti_with_the_subject_in_them(cohort, anatomy):
     (patient,) = load("phantom", cohort[0], "test_patients", "t2")
     image, mask, seg, affine = make_subject(anatomy, SEED, 5, lesions=True)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from cdm_jax.errors import UsageError, choose
 from cdm_jax.files import atomic_path, write_text
 
 PATIENT_SPLITS = ("val_patients", "test_patients")
+FOLDS = 5
 
 
 def write_cohort(
@@ -67,9 +68,28 @@ def write_cohort(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    for split, indices in splits.items():
-        rows = [_row(seed, index, split in PATIENT_SPLITS) for index in indices]
-        write_text(Path(folder) / "splits" / PHANTOM.splits[split].format(fold=0), _table(rows))
+    for name, indices in _tables(splits).items():
+        rows = [
+            _row(seed, index, any(index in splits[split] for split in PATIENT_SPLITS)) for index in indices
+        ]
+        write_text(Path(folder) / "splits" / name, _table(rows))
+
+
+def _tables(splits: dict[str, range]) -> dict[str, Sequence[int]]:
+    """{table: subjects}. Each further fold validates on others, as many as the first, and trains on the rest."""
+    tables: dict[str, Sequence[int]] = {
+        PHANTOM.splits[split]: indices for split, indices in splits.items() if split not in ("train", "val")
+    }
+    healthy, size = [*splits["val"], *splits["train"]], len(splits["val"])
+    for fold in range(FOLDS):
+        held = healthy[fold * size : (fold + 1) * size]
+        if held or fold == 0:
+            rest = sorted(set(healthy) - set(held))
+            tables |= {
+                PHANTOM.splits["train"].format(fold=fold): rest,
+                PHANTOM.splits["val"].format(fold=fold): held,
+            }
+    return tables
 
 
 def _assign(counts: dict[str, int]) -> dict[str, range]:
