@@ -4,11 +4,16 @@ import json
 
 import nibabel as nib
 import pytest
-from conftest import TINY
+from conftest import TINY as WITH_ENCODER
 
 from cdm_jax import demo as job
 from cdm_jax.cli.main import main
 from cdm_jax.errors import UsageError
+from cdm_jax.models.encoders import ENCODERS
+
+TINY = [
+    word for word in WITH_ENCODER if not word.startswith("--config.encoder.name")
+]  # the configs differ in it
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +24,7 @@ def small(tmp_path_factory):
             job, "COHORT", {"train": 4, "val": 1, "test_healthy": 1, "val_patients": 1, "test_patients": 2}
         )
         patch.setattr(job, "FULL_SEEDS", 2)
+        patch.setitem(ENCODERS, "resnet18", ENCODERS["resnet10"])
         assert main(["demo", "--out", str(out), "--seed", "3", "--full", *TINY]) == 0
         yield out
 
