@@ -86,9 +86,11 @@ def flat(config: ConfigDict) -> dict:
 
 
 def with_new(rows: list[dict], new: list[dict]) -> list[dict]:
-    """All rows, each variant once a seed: the intensity threshold comes with every method."""
+    """All rows in the table's order, each variant once a seed: the intensity threshold comes with every method."""
     seen = {(row["variant"], row["seed"]) for row in rows}
-    return rows + [row for row in new if (row["variant"], row["seed"]) not in seen]
+    rows = rows + [row for row in new if (row["variant"], row["seed"]) not in seen]
+    order = ["intensity", *ROWS]
+    return sorted(rows, key=lambda row: (row["seed"], order.index(row["variant"])))
 
 
 def run_method(name: str, base: ConfigDict, folder: Path, seed: int) -> list[dict]:
