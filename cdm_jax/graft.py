@@ -8,6 +8,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cdm_jax import config as configs
 from cdm_jax import methods
+from cdm_jax.architecture import listed
 from cdm_jax.errors import CheckpointError, UsageError
 from cdm_jax.weights import ENCODER_FILE, read_encoder, read_variables
 
@@ -68,5 +69,5 @@ def _refuse_differences(source, own: dict, given: dict, taken: set, left: set) -
               if given[n].shape != own[n].shape]  # fmt: skip
     lists = {"missing": sorted(taken - given.keys()), "unexpected": sorted(over), "misshapen": shapes}
     if any(lists.values()):
-        told = "; ".join(f"{len(names)} {kind}: {', '.join(names)}" for kind, names in lists.items() if names)
+        told = "; ".join(f"{len(names)} {kind}: {listed(names)}" for kind, names in lists.items() if names)
         raise CheckpointError(f"{source}: its encoder is of another architecture ({told})")

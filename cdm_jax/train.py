@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cdm_jax import build, checkpoint, methods, metric_log, provenance
@@ -15,7 +16,7 @@ from cdm_jax.data import pipeline
 from cdm_jax.data.store import Store
 from cdm_jax.errors import DivergedError, UsageError
 from cdm_jax.files import write_json, write_text
-from cdm_jax.graft import graft_encoder
+from cdm_jax.graft import Graft, graft_encoder
 from cdm_jax.progress import Progress
 from cdm_jax.report.progress import draw_progress, draw_rows
 from cdm_jax.train_state import TrainState, init_state, make_train_step
@@ -33,22 +34,26 @@ def train(config: ConfigDict, workdir: str | Path, *, resume: str = "auto") -> f
       DivergedError: the loss became NaN or infinite; nothing of that step is saved.
     """
     workdir = Path(workdir)
-    claim(workdir, config, resume)
+    refuse_another_run(workdir, config, resume)
     train_store, val_store = build.stores(config, "train", "val")
-    write_json(
-        workdir / "run.json", provenance.environment() | {"train": train_store.ids, "val": val_store.ids}
-    )
     network, optimizer = methods.model(config), build.optimizer(config)
     objective = methods.objective(config, network)
     step_once = jax.jit(make_train_step(objective, optimizer, config.train.ema), donate_argnums=0)
     validate = make_validation(config, network, objective, val_store)
+    variables, graft = start(config, network, objective, workdir)
+
+    # From here on nothing in the config can be refused: what cannot run leaves nothing behind.
+    configs.write(workdir / "config.json", config)
+    facts = {"train": train_store.ids, "val": val_store.ids}
+    write_json(workdir / "run.json", provenance.environment() | facts)
+    if graft:
+        write_text(workdir / "graft.txt", graft.listing())
+        print(f"{config.encoder.init}: {graft}; the names stand in {workdir}/graft.txt", file=sys.stderr)
 
     with checkpoint.manager(workdir) as checkpoints:
-        variables = methods.init_variables(config, network)
+        state = init_state(variables, optimizer)
         if checkpoints.latest_step() is not None:
-            state = checkpoint.restore(checkpoints, init_state(variables, optimizer))
-        else:
-            state = init_state(pretrained(config, variables, workdir), optimizer)
+            state = checkpoint.restore(checkpoints, state)
 
         log = workdir / "metrics.jsonl"
         metric_log.rewind(log, int(state.step))
@@ -66,8 +71,8 @@ def train(config: ConfigDict, workdir: str | Path, *, resume: str = "auto") -> f
     return [record["val_loss"] for record in metric_log.read(log) if "val_loss" in record][-1]
 
 
-def claim(workdir: Path, config: ConfigDict, resume: str) -> None:
-    """Make `workdir` this run's: write its config, or check that the run that stands there is the same."""
+def refuse_another_run(workdir: Path, config: ConfigDict, resume: str) -> None:
+    """Raises: UsageError: the run that stands in `workdir` is another, or `resume` forbids what there is."""
     kept = workdir / "config.json"
     used = kept.exists()
     if resume == "must" and not used:
@@ -81,7 +86,27 @@ def claim(workdir: Path, config: ConfigDict, resume: str) -> None:
             raise UsageError(
                 f"{workdir}: holds a run with another {', '.join(differing)}; choose another folder"
             )
-    configs.write(kept, config)
+
+
+def start(config: ConfigDict, network, objective, workdir: Path) -> tuple[dict, Graft | None]:
+    """The variables a run starts from, with the encoder of `config.encoder.init` if it names one.
+
+    Raises: UsageError: settings that the network or the objective refuses; CheckpointError: see `graft_encoder`.
+    """
+    variables = methods.init_variables(config, network)
+    height, width, _ = config.preprocess.shape
+    batch = {
+        "image": jax.ShapeDtypeStruct((config.train.batch, height, width, 1), jnp.float32),
+        "mask": jax.ShapeDtypeStruct((config.train.batch, height, width, 1), bool),
+        "id": jax.ShapeDtypeStruct((config.train.batch,), jnp.int32),
+    }
+    jax.eval_shape(objective, *variables.values(), batch, jax.random.key(0))
+    begun = any((workdir / "checkpoints").glob("[0-9]*"))
+    return (
+        (variables, None)
+        if begun or not config.encoder.init
+        else graft_encoder(variables, config.encoder.init)
+    )
 
 
 def run_steps(
@@ -120,13 +145,3 @@ def finite(loss: jax.Array, step: int) -> float:
             f"the loss is {value} at step {step}: lower config.train.lr or set config.train.clip"
         )
     return value
-
-
-def pretrained(config: ConfigDict, variables: dict, workdir: Path) -> dict:
-    """The variables a run starts from: with the encoder of `config.encoder.init`, if it names one."""
-    if not config.encoder.init:
-        return variables
-    variables, taken = graft_encoder(variables, config.encoder.init)
-    write_text(workdir / "graft.txt", taken.listing())
-    print(f"{config.encoder.init}: {taken}; the names stand in {workdir}/graft.txt", file=sys.stderr)
-    return variables

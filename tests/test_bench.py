@@ -89,8 +89,8 @@ def test_the_graft_copies_the_encoder_and_nothing_else(out):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("--config.encoder.width=16", r"misshapen: .*conv1/kernel \(7, 7, 1, 8\) instead of \(7, 7, 1, 16\)"),
-        ("--config.encoder.name=resnet34", r"missing: .*params/encoder/layer1_2/conv1/kernel"),
+        ("--config.encoder.width=16", r"misshapen: batch_stats/encoder/bn1/mean \(8,\) instead of \(16,\)"),
+        ("--config.encoder.name=resnet34", r"missing: .*encoder/layer1_1/bn1/mean"),
     ],
 )
 def test_another_architecture_is_refused_by_name(out, change, told):
@@ -103,6 +103,7 @@ def test_what_cannot_be_grafted_or_detected_with_is_one_line(out, capsys):
     with pytest.raises(UsageError, match="has no encoder"):
         graft_encoder(fresh(out, "--config.encoder.name=none"), spark)
     data = f"--config.data.root={cohort}"
+    train = ["train", "--config=configs/demo.py", data, "--workdir", out / "x", *SMALL]
     for words, code, told in (
         (["evaluate", "--workdir", spark], 2, "encoder.init"),
         (["train", "--config=configs/demo_spark.py", data, "--workdir", out / "x"], 2, "cdm pretrain"),
@@ -110,10 +111,15 @@ def test_what_cannot_be_grafted_or_detected_with_is_one_line(out, capsys):
         (["bench", "methods", "--config=configs/demo.py", "--methods", "gan", "--out", out], 2, "known"),
         (["bench", "methods", "--config=configs/demo.py", "--out", out], 2, "another --out"),
         (["bench", "methods", "--config=configs/demo.py", "--seeds", "a", "--out", out], 2, "whole numbers"),
+        ([*train, "--config.model.conditioning=token"], 2, "unknown conditioning 'token'"),
+        ([*train, "--config.augment.blur=2"], 2, "augment.blur is a probability"),
+        ([*train, "--config.model.objective=patched", "--config.patched.size=30"], 2, "do not fit"),
+        ([*train, f"--config.encoder.init={out}/nothing"], 5, "holds no trained model"),
+        ([*train, f"--config.encoder.init={out}/seed0/vae"], 5, "of another architecture"),
     ):
         assert main([str(word) for word in words]) == code
         error = capsys.readouterr().err
-        assert told in error and error.count("\n") == 1
+        assert told in error and error.count("\n") == 1 and not (out / "x").exists()
 
 
 def test_every_method_has_an_objective_and_every_row_a_variant():

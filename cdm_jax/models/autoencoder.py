@@ -64,7 +64,7 @@ class Encoder(nn.Module):
             h = conv(width, 5, self.dtype, f"conv_{level}", stride=2)(h)
             h = nn.silu(norm(h, self.dtype, f"norm_{level}"))
         h = conv(max(self.widths[-1] // NARROW, 1), 1, self.dtype, "narrow")(h)
-        return h.reshape(len(h), -1).astype(jnp.float32)
+        return h.reshape(h.shape[0], -1).astype(jnp.float32)
 
 
 class Decoder(nn.Module):
