@@ -4,6 +4,7 @@ import math
 from functools import cache
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -124,6 +125,15 @@ def test_defaults_suit_the_paper_and_the_demo(name, size):
     assert (found.shape, found.dtype) == (image.shape, jnp.float32)
     assert set(variables) == {"params"}
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_number_of_images_may_stay_open_as_exports_need_it(name):
+    model = MODELS[name]()
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 40, 48, 1)))
+    image = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("b"), 40, 48, 1), jnp.float32)
+    found = jax.eval_shape(lambda v, x: model.apply(v, x, method="reconstruct"), variables, image)
+    assert found.shape == image.shape
 
 
 @pytest.mark.parametrize("name", MODELS)
