@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from cdm_jax.differences import Shapes, listed
 from cdm_jax.errors import CheckpointError
 from cdm_jax.models.encoders import ENCODERS
 from cdm_jax.models.unet import CONDITIONING
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 SIGNATURES = {"unet": "time_embed.0.weight", "encoder": "layer1.0.conv1.weight"}
 """An entry that each network has, and has once."""
@@ -130,9 +129,3 @@ def encoder_keys(shapes: Shapes) -> dict[str, Any]:
         raise CheckpointError(f"no known encoder has stages of {depths} {'bottleneck ' * bottleneck}blocks")
     keys = {"encoder.name": names[0], "encoder.width": shapes["conv1.weight"][0]}
     return keys | ({"encoder.features": shapes["fc.weight"][0]} if "fc.weight" in shapes else {})
-
-
-def listed(names: Iterable[str], most: int = 5) -> str:
-    """The first few names, and that there are more."""
-    names = sorted(names)
-    return ", ".join(names[:most]) + ", ..." * (len(names) > most)

@@ -9,13 +9,13 @@ from ml_collections import ConfigDict
 
 from cdm_jax import config as configs
 from cdm_jax import methods, provenance
-from cdm_jax.configs.variants import vary
 from cdm_jax.demo import make_cohort
 from cdm_jax.errors import UsageError, choose
 from cdm_jax.evaluate import evaluate
 from cdm_jax.files import write_json, write_text
 from cdm_jax.report.table import METHOD_COLUMNS, markdown
 from cdm_jax.train import train
+from cdm_jax.variants import vary
 
 ROWS: dict[str, str] = {
     "cddpm": "cDDPM",
@@ -117,6 +117,4 @@ def prepared(base: ConfigDict, name: str, folder: Path, seed: int) -> ConfigDict
 
 def parameters(config: ConfigDict) -> int:
     """How many numbers the method learns."""
-    network = methods.model(config)
-    drawn = jax.eval_shape(lambda: methods.init_variables(config, network))
-    return sum(leaf.size for leaf in jax.tree.leaves(drawn["params"]))
+    return sum(leaf.size for leaf in jax.tree.leaves(methods.variable_shapes(config)["params"]))

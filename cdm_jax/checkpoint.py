@@ -9,6 +9,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from cdm_jax.differences import differences, summary
 from cdm_jax.errors import CheckpointError
 from cdm_jax.train_state import TrainState
 
@@ -85,7 +86,8 @@ def _restore(checkpoints: ocp.CheckpointManager, step: int, **like) -> dict:
     try:
         saved = checkpoints.item_metadata(step)
         for name, tree in like.items():
-            _compare(folder, _shapes(saved[name]), _shapes(tree))
+            if differing := differences(_shapes(saved[name]), _shapes(tree)):
+                raise CheckpointError(f"{folder}: checkpoint of another architecture ({summary(differing)})")
         args = {name: ocp.args.StandardRestore(_abstract(tree)) for name, tree in like.items()}
         return checkpoints.restore(step, args=ocp.args.Composite(**args))
     except CheckpointError:
@@ -108,17 +110,3 @@ def _name(path) -> str:
     return "/".join(
         str(getattr(entry, "key", getattr(entry, "idx", getattr(entry, "name", "")))) for entry in path
     )
-
-
-def _compare(folder, saved: dict, wanted: dict) -> None:
-    """Refuse a checkpoint whose names or shapes differ from the model's, naming the differences."""
-    missing, unexpected = sorted(wanted.keys() - saved.keys()), sorted(saved.keys() - wanted.keys())
-    misshapen = sorted(name for name in saved.keys() & wanted.keys() if saved[name] != wanted[name])
-    lists = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-    if any(lists.values()):
-        told = "; ".join(
-            f"{len(names)} {what}: {', '.join(names[:3])}{' ...' * (len(names) > 3)}"
-            for what, names in lists.items()
-            if names
-        )
-        raise CheckpointError(f"{folder}: checkpoint of another architecture ({told})")

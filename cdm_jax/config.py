@@ -35,9 +35,7 @@ def find(path: str | Path) -> Path:
     for candidate in (path, shipped):
         if candidate.is_file():
             return candidate
-    names = ", ".join(
-        sorted(f"configs/{p.name}" for p in shipped.parent.glob("[a-z]*.py") if p.stem != "variants")
-    )
+    names = ", ".join(sorted(f"configs/{p.name}" for p in shipped.parent.glob("[a-z]*.py")))
     raise UsageError(f"{path}: no such config; shipped ones are {names}")
 
 
@@ -103,8 +101,9 @@ def _parse(values: flags.FlagValues, words: list[str], path: str | Path) -> Conf
     try:
         values(words)
         return values.config.lock()
-    except (flags.Error, ValueError, TypeError) as error:
-        raise UsageError(f"{path}: {str(error).splitlines()[-1]}") from error
+    except Exception as error:  # the file is a program, which may raise anything
+        reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
+        raise UsageError(f"{path}: {reason}") from error
 
 
 def _read(path: str | Path) -> ConfigDict:

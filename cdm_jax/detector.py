@@ -63,8 +63,7 @@ class Detector:
         network = methods.model(config)
         check_dtype(chosen[0], config.model.dtype)
         spread = wrap(methods.named_reconstruct(config, network), chosen, donate=(2,))
-        like = jax.eval_shape(lambda: methods.init_variables(config, network))
-        variables, step = read_variables(workdir, like)
+        variables, step = read_variables(workdir, methods.variable_shapes(config))
         return cls(workdir, config, spread.place(variables), step, spread)
 
     def detect(self, source: str | Path | Volume, mask: np.ndarray | str | Path | None = None,

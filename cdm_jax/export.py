@@ -65,9 +65,7 @@ def export_weights(workdir: str | Path, output: str | Path, overrides: Sequence[
     refuse_used(output)
     workdir = folder_of(workdir)
     config = configs.read(workdir / "config.json", overrides)
-    network = methods.model(config)
-    like = jax.eval_shape(lambda: methods.init_variables(config, network))
-    variables, step = read_variables(workdir, like)
+    variables, step = read_variables(workdir, methods.variable_shapes(config))
     with atomic_folder(output) as folder:
         write_weights(folder / FILE, variables, step)
         configs.write(folder / "config.json", config)

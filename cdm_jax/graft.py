@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cdm_jax import config as configs
 from cdm_jax import methods
-from cdm_jax.architecture import listed
+from cdm_jax.differences import differences, summary
 from cdm_jax.errors import CheckpointError, UsageError
 from cdm_jax.weights import ENCODER_FILE, read_encoder, read_variables
 
 HEAD = ("fc", "head")
-"""Beginnings of the modules that follow the encoder's last stage: pretraining has none, so they stay as drawn."""
+"""The modules that follow the encoder's last stage: pretraining has none, so they stay as drawn."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +37,17 @@ def graft_encoder(variables: dict, source: str | Path) -> tuple[dict, Graft]:
 
     Raises:
       UsageError: the model has no encoder.
-      CheckpointError: `source` holds no usable run, or its encoder is another architecture (every differing
-        name is listed).
+      CheckpointError: `source` holds no usable run, or its encoder is another architecture.
     """
     given, own = (flatten_dict(tree, sep="/") for tree in (read_pretrained(source), variables))
-    wanted = {name for name in own if name.split("/")[1] == "encoder"}
+    trunk, wanted = _trunk(given), _trunk(own)
     if not wanted:
         raise UsageError("config.encoder.init: this model has no encoder to start from it")
-    drawn = {name for name in wanted if name.split("/")[2].startswith(HEAD)}
-    taken, left = wanted - drawn, given.keys() - (wanted - drawn)
-    _refuse_differences(source, own, given, taken, left)
-    grafted = unflatten_dict(own | {name: given[name] for name in taken}, sep="/")
-    return grafted, Graft(*(tuple(sorted(names)) for names in (taken, left, drawn)))
+    if differing := differences(_shapes(trunk), _shapes(wanted)):
+        raise CheckpointError(f"{source}: its encoder is of another architecture ({summary(differing)})")
+    drawn = {name for name in own if _is_encoders(name)} - wanted.keys()
+    names = (wanted, given.keys() - trunk.keys(), drawn)
+    return unflatten_dict(own | trunk, sep="/"), Graft(*(tuple(sorted(each)) for each in names))
 
 
 def read_pretrained(source: str | Path) -> dict:
@@ -57,17 +55,17 @@ def read_pretrained(source: str | Path) -> dict:
     if (Path(source) / ENCODER_FILE).exists():
         return read_encoder(Path(source) / ENCODER_FILE)
     config = configs.read(Path(source) / "config.json")
-    network = methods.model(config)
-    like = jax.eval_shape(lambda: methods.init_variables(config, network))
-    return read_variables(source, like)[0]
+    return read_variables(source, methods.variable_shapes(config))[0]
 
 
-def _refuse_differences(source, own: dict, given: dict, taken: set, left: set) -> None:
-    """Every weight must find its like, and no encoder weight may be left over but a head's."""
-    over = {n for n in left if n.split("/")[1] == "encoder" and not n.split("/")[2].startswith(HEAD)}
-    shapes = [f"{n} {given[n].shape} instead of {own[n].shape}" for n in sorted(taken & given.keys())
-              if given[n].shape != own[n].shape]  # fmt: skip
-    lists = {"missing": sorted(taken - given.keys()), "unexpected": sorted(over), "misshapen": shapes}
-    if any(lists.values()):
-        told = "; ".join(f"{len(names)} {kind}: {listed(names)}" for kind, names in lists.items() if names)
-        raise CheckpointError(f"{source}: its encoder is of another architecture ({told})")
+def _is_encoders(name: str) -> bool:
+    return name.split("/")[1] == "encoder"
+
+
+def _trunk(flat: dict) -> dict:
+    """The encoder's entries but for its head's."""
+    return {n: leaf for n, leaf in flat.items() if _is_encoders(n) and n.split("/")[2] not in HEAD}
+
+
+def _shapes(flat: dict) -> dict[str, tuple[int, ...]]:
+    return {name: leaf.shape for name, leaf in flat.items()}

@@ -14,8 +14,9 @@ from ml_collections import ConfigDict
 
 from cdm_jax import build, checkpoint, methods, parity, provenance
 from cdm_jax import config as configs
-from cdm_jax.architecture import PRETRAINING, below, find_networks, infer, listed
+from cdm_jax.architecture import PRETRAINING, below, find_networks, infer
 from cdm_jax.configs import default
+from cdm_jax.differences import listed
 from cdm_jax.errors import CheckpointError, UsageError
 from cdm_jax.files import write_json, write_text
 from cdm_jax.folders import atomic_folder, refuse_used
@@ -86,8 +87,7 @@ def import_model(kept: TorchFile, networks: Mapping[str, str], overrides: Sequen
     """A UNet, with its encoder if it has one."""
     keys = infer(shapes(kept.state), networks)
     config = configured(keys, overrides)
-    network = methods.model(config)
-    template = jax.eval_shape(lambda: methods.init_variables(config, network))
+    template = methods.variable_shapes(config)
     variables = from_torch(kept.state, template, networks)
     entries = {name: below(prefix, kept.state) for name, prefix in networks.items()}
     differences = parity.compare_model(config, variables, entries) if parity.have_torch() else {}

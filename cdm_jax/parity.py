@@ -89,31 +89,35 @@ def torch_prediction(
     config: ConfigDict, entries: dict, x_t: np.ndarray, cond: np.ndarray | None
 ) -> np.ndarray:
     """x_t[B,H,W,1] at `STEPS` and cond[B,E] or None -> prediction[B,H,W,1] of the reference UNet."""
+    unet = torch_unet(config)
+    return np.moveaxis(run_torch(unet, entries, nchw(x_t), STEPS, cond), 1, -1)
+
+
+def torch_unet(config: ConfigDict):
+    """The reference UNet of `config`, freshly drawn."""
     from cdm_jax.torch_reference.unet import UNet
 
-    net = config.model
-    unet = UNet(
+    net, encoder = config.model, config.encoder
+    return UNet(
         base_channels=net.channels,
         multipliers=net.multipliers,
         blocks=net.blocks,
         attention_levels=net.attention,
         head_channels=net.head_channels,
-        cond_features=None if cond is None else cond.shape[1],
+        cond_features=None if encoder.name == "none" else encoder.features,
         conditioning=net.conditioning,
     )
-    return np.moveaxis(run_torch(unet, entries, nchw(x_t), STEPS, cond), 1, -1)
 
 
 def run_torch(module, entries: dict, *inputs: np.ndarray | None) -> np.ndarray:
     """Output of a torch module with these entries; counters of batches may be missing."""
     import torch
 
+    from cdm_jax.torch_reference.cddpm import load_arrays
+
     counters = {name: 0 for name in module.state_dict() if name.endswith("num_batches_tracked")}
     known = counters | entries
-    state = {name: known[name] for name in module.state_dict()}
-    module.load_state_dict(
-        {name: torch.from_numpy(np.array(entry, np.float32)) for name, entry in state.items()}
-    )
+    load_arrays(module, {name: np.asarray(known[name], np.float32) for name in module.state_dict()})
     with torch.inference_mode():
         given = [None if array is None else torch.tensor(array) for array in inputs]
         return module.eval()(*given).numpy()

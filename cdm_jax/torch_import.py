@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from cdm_jax.differences import Shapes, differences
 from cdm_jax.errors import CheckpointError
 
 # Where the published training keeps its two networks: `from_torch(state, template, PUBLISHED)`. A checkpoint
 # trained without SparK's wrapper around the encoder has "encoder" in place of "encoder.encoder".
 PUBLISHED = {"unet": "diffusion.model", "encoder": "encoder.encoder"}
-PUBLISHED_SPARK = {"encoder": "sparse_encoder.sp_cnn", "decoder": "dense_decoder"}
 
 # Flax module -> torch module, applied to each part of a path; a part without a rule keeps its name.
 MODULES = [
@@ -144,18 +144,8 @@ def _from_torch_layout(path: Path, entry: np.ndarray) -> np.ndarray:
     return np.moveaxis(entry[..., 0] if _is_pointwise(path, entry) else entry, (0, 1), (-1, -2))
 
 
-def _refuse_differences(state: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
+def _refuse_differences(state: Mapping[str, Any], expected: Shapes) -> None:
     found = {name: tuple(np.shape(entry)) for name, entry in state.items() if not IGNORED.fullmatch(name)}
-    misshapen = [
-        f"{name} {found[name]} instead of {shape}"
-        for name, shape in expected.items()
-        if name in found and found[name] != shape
-    ]
-    differences = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - expected.keys()),
-        "misshapen": misshapen,
-    }
-    if any(differences.values()):
-        listed = [f"{kind}: {', '.join(names)}" for kind, names in differences.items() if names]
-        raise CheckpointError(f"the state dict does not fit the model; {'; '.join(listed)}")
+    if differing := differences(found, expected):
+        told = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in differing.items())
+        raise CheckpointError(f"the state dict does not fit the model; {told}")

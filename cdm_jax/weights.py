@@ -21,9 +21,7 @@ ENCODER_FILE = "encoder.safetensors"
 
 def write_weights(path: str | Path, variables: Mapping, step: int) -> None:
     """Keep Flax variables under the published names, with the step and this package's version as metadata."""
-    facts = {"format": "pt", "cdm_jax": __version__, "step": str(step)}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save(to_torch(variables, PUBLISHED), metadata=facts))
+    _save(path, to_torch(variables, PUBLISHED), step=str(step))
 
 
 def read_variables(folder: str | Path, like: dict) -> tuple[dict, int]:
@@ -63,9 +61,7 @@ def encoder_template(keys: Mapping) -> dict:
 
 def write_encoder(path: str | Path, variables: Mapping) -> None:
     """Keep an encoder's variables, which stand under "encoder", with the names of its torch modules alone."""
-    facts = {"format": "pt", "cdm_jax": __version__}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save(to_torch(variables, {"encoder": ""}), metadata=facts))
+    _save(path, to_torch(variables, {"encoder": ""}))
 
 
 def read_encoder(path: str | Path) -> dict:
@@ -79,3 +75,8 @@ def read_encoder(path: str | Path) -> dict:
         return from_torch(state, encoder_template(keys), {"encoder": ""})
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path}: no encoder ({error})") from error
+
+
+def _save(path: str | Path, state: dict, **facts: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(state, metadata={"format": "pt", "cdm_jax": __version__, **facts}))

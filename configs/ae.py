@@ -6,8 +6,9 @@ Cost: 2.0 GFLOP a slice and step, 9.4e14 in all (counted, not timed): bound by t
 """
 
 from cdm_jax.configs import default
-from cdm_jax.configs.variants import vary
 from ml_collections import ConfigDict
+
+from cdm_jax.variants import vary
 
 
 def get_config() -> ConfigDict:

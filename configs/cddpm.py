@@ -10,8 +10,9 @@ To reach (Behrendt et al. 2025): Dice above the best earlier method by 11.9 % on
 """
 
 from cdm_jax.configs import default
-from cdm_jax.configs.variants import vary
 from ml_collections import ConfigDict
+
+from cdm_jax.variants import vary
 
 
 def get_config() -> ConfigDict:

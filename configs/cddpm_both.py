@@ -7,8 +7,9 @@ Cost: 447 GFLOP a slice and step, 2.1e17 in all; 4.3 minutes on one H200 at its
 """
 
 from cdm_jax.configs import default
-from cdm_jax.configs.variants import vary
 from ml_collections import ConfigDict
+
+from cdm_jax.variants import vary
 
 
 def get_config() -> ConfigDict:

@@ -7,8 +7,9 @@ slip is --config.diffusion.prediction=eps_published.
 """
 
 from cdm_jax.configs import default
-from cdm_jax.configs.variants import vary
 from ml_collections import ConfigDict
+
+from cdm_jax.variants import vary
 
 
 def get_config() -> ConfigDict:

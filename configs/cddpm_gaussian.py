@@ -6,8 +6,9 @@ Cost: as configs/cddpm.py, 2.0e17 FLOP. No number to reach is restated here; see
 """
 
 from cdm_jax.configs import default
-from cdm_jax.configs.variants import vary
 from ml_collections import ConfigDict
+
+from cdm_jax.variants import vary
 
 
 def get_config() -> ConfigDict:

@@ -6,8 +6,9 @@ Cost: 30 GFLOP a slice and step, 1.4e16 in all (counted, not timed).
 """
 
 from cdm_jax.configs import default
-from cdm_jax.configs.variants import vary
 from ml_collections import ConfigDict
+
+from cdm_jax.variants import vary
 
 
 def get_config() -> ConfigDict:

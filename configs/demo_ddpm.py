@@ -4,8 +4,9 @@ cdm train --config=configs/demo_ddpm.py --config.data.root=demo_out/cohort --wor
 """
 
 from cdm_jax.configs import demo
-from cdm_jax.configs.variants import vary
 from ml_collections import ConfigDict
+
+from cdm_jax.variants import vary
 
 
 def get_config() -> ConfigDict:

@@ -8,8 +8,9 @@ To reach: users' own runs of it on BraTS21 (T2) report a Dice of 0.41-0.42 and a
 """
 
 from cdm_jax.configs import default
-from cdm_jax.configs.variants import vary
 from ml_collections import ConfigDict
+
+from cdm_jax.variants import vary
 
 
 def get_config() -> ConfigDict:

@@ -8,8 +8,9 @@ To reach: what it is worth shows in the cDDPM that starts from it.
 """
 
 from cdm_jax.configs import default
-from cdm_jax.configs.variants import vary
 from ml_collections import ConfigDict
+
+from cdm_jax.variants import vary
 
 
 def get_config() -> ConfigDict:

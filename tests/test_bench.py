@@ -5,7 +5,6 @@ import json
 import jax
 import numpy as np
 import pytest
-from cdm_jax.configs.variants import VARIANTS, vary
 from conftest import TINY
 
 from cdm_jax import bench, methods
@@ -15,6 +14,7 @@ from cdm_jax.cli.main import main
 from cdm_jax.errors import CheckpointError, UsageError
 from cdm_jax.graft import graft_encoder, read_pretrained
 from cdm_jax.objectives import OBJECTIVES
+from cdm_jax.variants import VARIANTS, vary
 
 SMALL = (
     *TINY,

@@ -1,6 +1,7 @@
 """Configs: overrides keep their type, unknown keys name the nearest, a kept config reads back equal."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ from cdm_jax.cli import huge_pages
 from cdm_jax.errors import CheckpointError, UsageError
 
 SHIPPED = sorted(path.stem for path in Path(configs.__file__).parents[1].glob("configs/[a-z]*.py"))
-SHIPPED.remove("variants")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -52,6 +52,24 @@ def test_a_config_is_found_from_any_folder(tmp_path, monkeypatch):
     assert configs.load("configs/demo.py").preprocess.spacing == 4.0
     with pytest.raises(UsageError, match="configs/demo.py"):
         configs.load("configs/none.py")
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("x = 1", "get_config"),
+        ("import nowhere", "nowhere"),
+        ("def get_config(:", "syntax"),
+        ("def get_config(): raise KeyError", "KeyError"),
+    ],
+)
+def test_a_program_that_is_no_config_is_one_line(program, told, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)  # ml_collections' name for the last one
+    path = tmp_path / "mine.py"
+    path.write_text(program)
+    with pytest.raises(UsageError, match=told) as caught:
+        configs.load(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "key"])

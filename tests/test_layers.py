@@ -11,20 +11,21 @@ FLOORS = [
     set(names.split())
     for names in (
         # 0: numbers, and what needs nothing of ours
-        """errors files folders progress schedule noise metrics anomaly metric_log provenance compilation median
-        buckets overlap sharding exported torch_pickle torch_file torch_reference""",
+        """errors files folders differences progress schedule noise metrics anomaly metric_log provenance
+        compilation median buckets overlap sharding exported torch_pickle torch_file torch_reference""",
         # 1: parts
         """models.layers models.winograd models.transformer models.unet models.batch_norm models.resnet
         models.convnext models.encoders models.spark models.spark_decoder models.autoencoder models.vae
-        models.denoising data.volume data.brain_mask data.grid data.intensity data.preprocess data.augment
-        data.phantom data.datasets data.store""",
+        models.denoising data.faults data.nifti data.volume data.brain_mask data.grid data.intensity
+        data.preprocess data.augment data.phantom data.datasets data.splits data.downloads data.check
+        data.store""",
         # 2: composition
-        "models.cddpm diffusion patches samplers reconstruct data.pipeline",
+        "models.cddpm diffusion patches samplers reconstruct data.pipeline prepare",
         # 3: state
         "train_state optim objectives checkpoint torch_import architecture weights",
         # 4: jobs
-        """config configs build methods graft calibration validation train detection detector detect evaluate export
-        import_torch parity demo bench doctor report""",
+        """config configs build variants methods graft calibration validation train detection detector detect
+        evaluate export import_torch parity demo bench doctor report""",
         # 5: door
         "cli __main__ __init__",
     )

@@ -17,10 +17,12 @@ from cdm_jax.models.resnet import ResNet
 from cdm_jax.models.spark import PATCH, SparK, crop, to_multiple
 from cdm_jax.models.spark_decoder import transposed_conv
 from cdm_jax.objectives.spark import draw_active, hidden_loss, make_inpaint, spark
-from cdm_jax.torch_import import PUBLISHED_SPARK, from_torch, to_torch
+from cdm_jax.torch_import import from_torch, to_torch
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile
 DEPTHS = (1, 1, 1, 1)
+PUBLISHED_SPARK = {"encoder": "sparse_encoder.sp_cnn", "decoder": "dense_decoder"}
+"""Our parts -> where published pretraining keeps them."""
 FAMILIES = {
     "resnet": ResNet(None, DEPTHS, bottleneck=False, width=8),
     "convnext": ConvNeXt(None, DEPTHS, width=12),

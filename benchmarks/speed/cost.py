@@ -17,7 +17,7 @@ def flops_per_slice(config: ConfigDict, evaluations: int) -> float:
     network = methods.model(config)
     height, width, _ = config.preprocess.shape
     image, t = jnp.zeros((1, height, width, 1)), jnp.zeros(1, jnp.int32)
-    variables = jax.eval_shape(lambda: methods.init_variables(config, network))
+    variables = methods.variable_shapes(config)
 
     def encode(variables, image):
         return network.apply(variables, image, False, method="encode")

@@ -8,6 +8,7 @@ import torch
 from ml_collections import ConfigDict
 
 from cdm_jax import build
+from cdm_jax.parity import torch_unet
 from cdm_jax.samplers.spacing import plan
 from cdm_jax.schedule import BETAS
 from cdm_jax.torch_import import to_torch
@@ -15,7 +16,6 @@ from cdm_jax.torch_reference import sampling
 from cdm_jax.torch_reference.cddpm import CDDPM, load_arrays, prepare
 from cdm_jax.torch_reference.encoder import ResNet
 from cdm_jax.torch_reference.schedule import Schedule, make_schedule
-from cdm_jax.torch_reference.unet import UNet
 from speed.drawn_noise import draws_noise, start_noise, steps_noise
 
 if TYPE_CHECKING:
@@ -45,17 +45,10 @@ def load_model(config: ConfigDict, variables: dict, device: torch.device, compil
         torch._dynamo.reset()
         inductor.force_disable_caches = True
     conditional = config.encoder.name != "none"
-    net, encoder = config.model, config.encoder
-    unet = UNet(
-        base_channels=net.channels,
-        multipliers=net.multipliers,
-        blocks=net.blocks,
-        attention_levels=net.attention,
-        head_channels=net.head_channels,
-        cond_features=encoder.features if conditional else None,
-    )
-    model = CDDPM(unet, ResNet(encoder.name, encoder.features, encoder.width) if conditional else None)
-    return prepare(load_arrays(model, to_torch(variables)).to(device), dtype=net.dtype, compile=compiled)
+    encoder = config.encoder
+    of_image = ResNet(encoder.name, encoder.features, encoder.width) if conditional else None
+    model = load_arrays(CDDPM(torch_unet(config), of_image), to_torch(variables)).to(device)
+    return prepare(model, dtype=config.model.dtype, compile=compiled)
 
 
 def schedule(config: ConfigDict) -> Schedule:

@@ -39,6 +39,11 @@ def init_variables(config: ConfigDict, network) -> dict:
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
 
+def variable_shapes(config: ConfigDict) -> dict:
+    """What `init_variables` gives, as shapes and dtypes alone: nothing is computed."""
+    return jax.eval_shape(lambda: init_variables(config, model(config)))
+
+
 def objective(config: ConfigDict, network) -> Objective:
     """What training minimises over augmented images, and validation measures on images as they are."""
     make = OBJECTIVES[config.model.objective]

@@ -1,13 +1,14 @@
 """How is masked pretraining of an encoder built?"""
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cdm_jax import build
 from cdm_jax.errors import UsageError
 from cdm_jax.methods.method import Method
-from cdm_jax.models.spark import SparK, to_multiple
-from cdm_jax.objectives.spark import draw_active, make_inpaint
+from cdm_jax.models.spark import PATCH, SparK, to_multiple
+from cdm_jax.objectives.spark import make_inpaint
 from cdm_jax.reconstruct import Reconstruct
 
 
@@ -19,8 +20,8 @@ def network(config: ConfigDict) -> SparK:
 
 def inputs(image: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
     padded = to_multiple(image)
-    keys = jax.random.split(jax.random.key(0), len(image))
-    return padded, draw_active(keys, padded, 0.5)
+    batch, height, width, _ = padded.shape
+    return padded, jnp.ones((batch, height // PATCH, width // PATCH), bool)
 
 
 def settings(config: ConfigDict) -> dict:

@@ -138,6 +138,18 @@ class ResidualBlock(nn.Module):
         )  # fmt: skip
 
 
+def head_width(channels: int, head_channels: int) -> int:
+    """Channels of an attention head: `head_channels`, or all where there are fewer.
+
+    Raises:
+      UsageError: `channels` is above `head_channels` and no multiple of it.
+    """
+    width = min(head_channels, channels)
+    if channels % width:
+        raise UsageError(f"attention: {channels} channels cannot be cut into heads of {width}")
+    return width
+
+
 class SelfAttention(nn.Module):
     """Residual self-attention over all positions: [B,H,W,C] -> [B,H,W,C].
 
@@ -155,13 +167,10 @@ class SelfAttention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         batch, height, width, channels = x.shape
-        head_channels = min(self.head_channels, channels)
-        if channels % head_channels:
-            raise UsageError(f"attention: {channels} channels cannot be cut into heads of {head_channels}")
-
         tokens = GroupNorm(self.dtype, name="norm")(x).reshape(batch, height * width, channels)
         qkv = nn.Dense(3 * channels, kernel_init=uniform_init, dtype=self.dtype, name="qkv")(tokens)
-        q, k, v = jnp.split(qkv.reshape(batch, height * width, -1, head_channels), 3, axis=2)
+        heads = qkv.reshape(batch, height * width, -1, head_width(channels, self.head_channels))
+        q, k, v = jnp.split(heads, 3, axis=2)
         mixed = jax.nn.dot_product_attention(q, k, v).reshape(tokens.shape)
         projected = nn.Dense(channels, kernel_init=zero_init, dtype=self.dtype, name="proj_out")(mixed)
         return x + projected.reshape(x.shape)

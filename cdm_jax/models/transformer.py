@@ -4,8 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cdm_jax.errors import UsageError
-from cdm_jax.models.layers import GroupNorm, pointwise, uniform_init, zero_init
+from cdm_jax.models.layers import GroupNorm, head_width, pointwise, uniform_init, zero_init
 
 
 class Attention(nn.Module):
@@ -23,13 +22,11 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, tokens: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        head_channels = min(self.head_channels, channels)
-        if channels % head_channels:
-            raise UsageError(f"attention: {channels} channels cannot be cut into heads of {head_channels}")
+        width = head_width(channels, self.head_channels)
 
         def heads(name: str, inputs: jax.Array) -> jax.Array:
             projected = dense(channels, self.dtype, name, use_bias=False)(inputs)
-            return projected.reshape(*inputs.shape[:2], -1, head_channels)
+            return projected.reshape(*inputs.shape[:2], -1, width)
 
         # The softmax over a single token is 1, whatever to_q and to_k are: their gradients are then zero.
         mixed = jax.nn.dot_product_attention(heads("to_q", x), heads("to_k", tokens), heads("to_v", tokens))

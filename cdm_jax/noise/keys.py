@@ -27,6 +27,11 @@ def image_keys(key: jax.Array, subject, slice_index, draw, shared: bool = False)
     return jax.vmap(one)(_uint32(subject), _uint32(slice_index))
 
 
+def keys_by_id(key: jax.Array, ids: jax.Array) -> jax.Array:
+    """One typed key an image, from `key` and its id [B] alone: typed keys [B]."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, ids)
+
+
 def require_key_per_image(key: jax.Array, shape: tuple[int, int, int, int]) -> None:
     """Raise ValueError unless `key` holds one typed key for each of the `shape[0]` images."""
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != tuple(shape[:1]):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 
+from cdm_jax.noise import keys_by_id
 from cdm_jax.objectives.loss import Objective
 
 
@@ -12,7 +13,7 @@ def augmented(objective: Objective, augment: Callable) -> Objective:
 
     def of_augmented(params, batch_stats, batch, key, train=True):
         if train:
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 2), batch["id"])
+            keys = keys_by_id(jax.random.fold_in(key, 2), batch["id"])
             batch = {**batch, "image": augment(keys, batch["image"])}
         return objective(params, batch_stats, batch, key, train)
 

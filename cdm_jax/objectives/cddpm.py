@@ -1,8 +1,7 @@
 """How is the (conditioned) diffusion model trained?"""
 
-import jax
-
 from cdm_jax.diffusion import Noise
+from cdm_jax.objectives.apply import apply_model
 from cdm_jax.objectives.loss import Objective
 from cdm_jax.objectives.noising import diffusion_loss, draw_noising, noised
 from cdm_jax.schedule import Schedule
@@ -20,15 +19,7 @@ def cddpm(
         t, eps = draw_noising(schedule, noise, key, batch, shared)
         t, eps = batch.get("t", t), batch.get("eps", eps)
         x_t, target = noised(schedule, batch["image"], t, eps, prediction)
-        predicted, updated = model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            *(batch["image"], x_t, t, train),
-            mutable=["batch_stats"],
-            rngs={
-                name: jax.random.fold_in(key, i) for i, name in enumerate(("drop_path", "dropout"), start=1)
-            },
-        )
-        losses = diffusion_loss(schedule, predicted, target, t, loss=loss, p2_gamma=p2_gamma)
-        return losses, updated.get("batch_stats", batch_stats)
+        predicted, batch_stats = apply_model(model, params, batch_stats, key, batch["image"], x_t, t, train)
+        return diffusion_loss(schedule, predicted, target, t, loss=loss, p2_gamma=p2_gamma), batch_stats
 
     return objective

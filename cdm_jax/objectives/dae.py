@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import jax
 
 from cdm_jax.errors import choose
-from cdm_jax.noise.coarse import coarse
+from cdm_jax.noise import coarse, keys_by_id
 from cdm_jax.objectives.loss import PIXEL_LOSSES, Objective
 
 
@@ -32,8 +32,7 @@ def dae(model, *, loss: str, noise_std: float, noise_size: int) -> Objective:
 
     def objective(params, batch_stats, batch, key, train=True):
         image = batch["image"]
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["id"])
-        eps = noise_std * coarse(keys, image.shape, cell=noise_size)
+        eps = noise_std * coarse(keys_by_id(key, batch["id"]), image.shape, cell=noise_size)
         image_hat = model.apply({"params": params}, image + eps * foreground(batch), train)
         return distance(image_hat - image).mean(axis=(1, 2, 3)), batch_stats
 

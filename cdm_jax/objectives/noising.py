@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from cdm_jax.diffusion import TARGETS, Noise, q_sample, to_model_range
 from cdm_jax.errors import choose
+from cdm_jax.noise import keys_by_id
 from cdm_jax.objectives.loss import PIXEL_LOSSES
 from cdm_jax.schedule import Schedule, snr
 
@@ -37,8 +38,7 @@ def draw_noising(schedule: Schedule, noise: Noise, key, batch: Mapping, shared: 
 
     With `shared` one noise field serves the whole batch, as in the published code.
     """
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["id"])
-    t_keys, noise_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    t_keys, noise_keys = jax.vmap(jax.random.split, out_axes=1)(keys_by_id(key, batch["id"]))
     if shared:
         noise_keys = jnp.broadcast_to(jax.random.fold_in(key, 0), noise_keys.shape)
     t = jax.vmap(lambda k: jax.random.randint(k, (), 0, schedule.timesteps))(t_keys)

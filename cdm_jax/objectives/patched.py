@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from cdm_jax.diffusion import Noise, to_model_range
+from cdm_jax.noise import keys_by_id
+from cdm_jax.objectives.apply import apply_model
 from cdm_jax.objectives.loss import Objective
 from cdm_jax.objectives.noising import diffusion_loss, draw_noising, noised
 from cdm_jax.patches import grid_boxes, inside
@@ -41,17 +43,10 @@ def patched(
         box = batch.get("box", draw_boxes(key, batch["id"], grid_boxes(height, width, size, overlap)))
         mask = jax.vmap(inside, (0, None, None))(box, height, width)
         x_t, target = noised(schedule, image, t, eps, prediction)
-        predicted, updated = model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            *(image, jnp.where(mask, x_t, to_model_range(image)), t, train),
-            mutable=["batch_stats"],
-            rngs={
-                name: jax.random.fold_in(key, i) for i, name in enumerate(("drop_path", "dropout"), start=1)
-            },
-        )
+        x_t = jnp.where(mask, x_t, to_model_range(image))
+        predicted, batch_stats = apply_model(model, params, batch_stats, key, image, x_t, t, train)
         predicted = jnp.where(mask, predicted, target)
-        losses = diffusion_loss(schedule, predicted, target, t, loss=loss, p2_gamma=p2_gamma)
-        return losses, updated.get("batch_stats", batch_stats)
+        return diffusion_loss(schedule, predicted, target, t, loss=loss, p2_gamma=p2_gamma), batch_stats
 
     return objective
 
@@ -59,8 +54,8 @@ def patched(
 def draw_boxes(key: jax.Array, ids: jax.Array, boxes: jax.Array) -> jax.Array:
     """One of boxes[N,4] for each image, from `key` and its id alone: [B,4]."""
 
-    def draw(identity: jax.Array) -> jax.Array:
-        of_box = jax.random.fold_in(jax.random.fold_in(key, identity), 2)  # `draw_noising` splits off 0 and 1
+    def draw(of_image: jax.Array) -> jax.Array:
+        of_box = jax.random.fold_in(of_image, 2)  # `draw_noising` splits off 0 and 1
         return jax.random.randint(of_box, (), 0, len(boxes))
 
-    return jnp.asarray(boxes)[jax.vmap(draw)(ids)]
+    return jnp.asarray(boxes)[jax.vmap(draw)(keys_by_id(key, ids))]

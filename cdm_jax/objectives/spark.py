@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from cdm_jax.errors import UsageError
 from cdm_jax.models.batch_norm import mask_at
 from cdm_jax.models.spark import PATCH, SparK, crop, to_multiple
+from cdm_jax.noise import keys_by_id
+from cdm_jax.objectives.apply import apply_model
 from cdm_jax.objectives.loss import Objective
 
 
@@ -21,16 +23,10 @@ def spark(model: SparK, *, mask_ratio: float) -> Objective:
 
     def objective(params, batch_stats, batch, key, train=True):
         image = to_multiple(batch["image"])
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["id"])
-        active = draw_active(keys, image, mask_ratio)
-        reconstruction, updated = model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            *(image, active, train),
-            mutable=["batch_stats"],
-            rngs={"drop_path": jax.random.fold_in(key, 1)},
-        )
+        active = draw_active(keys_by_id(key, batch["id"]), image, mask_ratio)
+        reconstruction, batch_stats = apply_model(model, params, batch_stats, key, image, active, train)
         inside = to_multiple(jnp.ones_like(batch["image"], bool))
-        return hidden_loss(image, reconstruction, active, inside), updated.get("batch_stats", batch_stats)
+        return hidden_loss(image, reconstruction, active, inside), batch_stats
 
     return objective
 

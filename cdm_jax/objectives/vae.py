@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from cdm_jax.errors import choose
+from cdm_jax.noise import keys_by_id
 from cdm_jax.objectives.loss import PIXEL_LOSSES, Objective
 
 
@@ -33,7 +34,7 @@ def vae(model, *, loss: str, kl_weight: float) -> Objective:
     distance = choose(PIXEL_LOSSES, loss, "loss")
 
     def latent_noise(key, ids):
-        return jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (model.latent,)))(ids)
+        return jax.vmap(lambda of_image: jax.random.normal(of_image, (model.latent,)))(keys_by_id(key, ids))
 
     def objective(params, batch_stats, batch, key, train=True):
         image = batch["image"]
