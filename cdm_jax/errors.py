@@ -1,6 +1,7 @@
 """What can go wrong because of the input, each kind with its exit code."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 
 class CdmError(Exception):
@@ -16,9 +17,16 @@ class UsageError(CdmError):
 
 
 class VolumeError(CdmError):
-    """A volume that cannot be used; the message begins with the file's path."""
+    """A volume that cannot be used: `path` says which, `code` what (a key of `data.faults.FAULTS`), `reason` why."""
 
     exit_code = 4
+
+    def __init__(self, path: str | Path, code: str, reason: str):
+        super().__init__(path, code, reason)  # all three, so that it crosses processes by pickle
+        self.path, self.code, self.reason = Path(path), code, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
 
 
 class CheckpointError(CdmError):

@@ -16,11 +16,12 @@ FLOORS = [
         # 1: parts
         """models.layers models.winograd models.transformer models.unet models.batch_norm models.resnet
         models.convnext models.encoders models.spark models.spark_decoder models.autoencoder models.vae
-        models.denoising data.faults data.nifti data.volume data.brain_mask data.grid data.intensity
+        models.denoising data.faults data.names data.stream data.nifti_header data.nifti data.output data.volume
+        data.brain_mask data.grid data.intensity
         data.preprocess data.augment data.phantom data.datasets data.splits data.downloads data.check
-        data.store""",
+        data.hashes data.entry data.store data.store_build""",
         # 2: composition
-        "models.cddpm diffusion patches samplers reconstruct data.pipeline prepare",
+        "models.cddpm diffusion patches samplers reconstruct data.pipeline data.to_device prepare",
         # 3: state
         "train_state optim objectives checkpoint torch_import architecture weights",
         # 4: jobs

@@ -106,6 +106,30 @@ def test_preprocess_equals_the_published_steps(case):
     np.testing.assert_allclose(prepared.affine, GOLDEN[f"{case}_affine"], atol=1e-9)
 
 
+@pytest.mark.parametrize("size", [(1, 1, 1), (0.8, 1.2, 3), (2, 2, 2)])
+def test_half_resolution_halves_each_axis_whatever_its_spacing(size):
+    scan = volume_of(GOLDEN["volume"], np.diag([*size, 1]))
+    prepared = preprocess(scan, MASK, shape=HALF["pad"], centre="image", resolution="half", curvature=False)
+    one_mm = volume_of(GOLDEN["volume"], np.eye(4))
+    physical = preprocess(one_mm, MASK, shape=HALF["pad"], centre="image", curvature=False)
+    assert np.array_equal(prepared.image, physical.image) and np.array_equal(prepared.mask, physical.mask)
+    np.testing.assert_allclose(prepared.affine, np.diag([*size, 1]) @ GOLDEN["pad_affine"], atol=1e-9)
+    np.testing.assert_allclose(prepared.spacing, 2 * np.array(size), rtol=1e-12)
+    np.testing.assert_allclose(physical.spacing, 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_half_resolution_keeps_world_positions(name):
+    scan = scan_of(name)
+    prepared = prepare(scan, shape=(36, 38, 34), resolution="half", centre="image")
+    positions = np.moveaxis(world(prepared.affine, prepared.image.shape), -1, 0).astype(np.float32)
+    back = np.stack([steps.to_input_grid(p, prepared) for p in positions], -1)
+    inside = away_from_faces(scan, 3 * max(scan.spacing))
+    assert np.abs(back - world(scan.affine, scan.array.shape))[inside].max() < 1e-3  # mm
+    turned = np.take(scan.spacing, np.argsort(nib.io_orientation(scan.affine)[:, 0]))
+    np.testing.assert_allclose(prepared.spacing, 2 * turned, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "length, size, first", [(70, 80, -5), (84, 64, 10), (71, 80, -5), (85, 64, 11), (9, 9, 0)]
 )
@@ -261,17 +285,18 @@ def test_results_repeat_exactly():
 
 
 @pytest.mark.parametrize(
-    "mask, text",
+    "mask, text, code",
     [
-        (np.zeros((70, 84, 44), bool), "mask is empty"),
-        (np.ones((70, 84, 43), bool), "its mask has"),
-        (GOLDEN["volume"] == 0, "constant"),
+        (np.zeros((70, 84, 44), bool), "mask is empty", "empty-mask"),
+        (np.ones((70, 84, 43), bool), "its mask has", "shape-mismatch"),
+        (GOLDEN["volume"] == 0, "constant", "constant"),
     ],
 )
-def test_a_useless_mask_is_one_line_that_begins_with_the_path(mask, text):
+def test_a_useless_mask_is_one_line_that_begins_with_the_path(mask, text, code):
     scan = volume_of(GOLDEN["volume"], np.eye(4))
-    with pytest.raises(VolumeError, match=f"^scan.nii.gz: .*{text}"):
+    with pytest.raises(VolumeError, match=f"^scan.nii.gz: .*{text}") as caught:
         preprocess(scan, mask, shape=(40, 48, 20), curvature=False)
+    assert caught.value.code == code
 
 
 def test_a_mask_beyond_the_box_is_refused():
@@ -281,9 +306,11 @@ def test_a_mask_beyond_the_box_is_refused():
         preprocess(volume_of(GOLDEN["volume"], np.eye(4)), mask, shape=(8, 8, 8), centre="image")
 
 
-def test_an_unknown_centre_lists_the_known_ones():
+def test_an_unknown_choice_lists_the_known_ones():
     with pytest.raises(UsageError, match="image, mask"):
         preprocess(volume_of(GOLDEN["volume"], np.eye(4)), MASK, centre="brain")
+    with pytest.raises(UsageError, match="half, physical"):
+        preprocess(volume_of(GOLDEN["volume"], np.eye(4)), MASK, resolution="double")
 
 
 # --- A mask where none is given

@@ -1,6 +1,9 @@
 """Bad files end in one clear line, and what is written lies exactly where the input lies."""
 
 import gzip
+import os
+import pickle
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdm_jax.data import volume
+from cdm_jax.data.faults import FAULTS
 from cdm_jax.errors import UsageError, VolumeError
 
 SHAPE = (5, 6, 7)
@@ -146,11 +150,6 @@ def truncated(path):
     path.write_bytes(path.read_bytes()[:-5000])
 
 
-def plain_named_gz(path):
-    save(path, voxels(), OBLIQUE)
-    path.write_bytes(gzip.decompress(path.read_bytes()))
-
-
 def with_sform(affine):
     def change(header):
         header["sform_code"] = 1
@@ -161,33 +160,57 @@ def with_sform(affine):
 
 
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
-BAD = {
-    "not a readable NIfTI": lambda path: path.write_text("hello"),
-    "not a readable NIfTI file": lambda path: path.write_bytes(b""),
-    "not a readable": truncated,
-    "not a readable N": plain_named_gz,
-    "5 x 6 voxels": lambda path: save(path, voxels((5, 6))),
-    "5 x 6 x 1 voxels": lambda path: save(path, voxels((5, 6, 1))),
-    "5 x 6 x 7 x 3 voxels.*split": lambda path: save(path, voxels((*SHAPE, 3))),
-    "one real number": lambda path: save(path, np.zeros(SHAPE, RGB)),
-    "one real": lambda path: save(path, np.zeros(SHAPE, np.complex64)),
-    "1 voxels are NaN": spoil(np.nan),
-    "1 voxels are NaN or infinite": spoil(-np.inf),
-    "every voxel is 3": lambda path: save(path, np.full(SHAPE, 3, np.uint8), OBLIQUE),
-    "sform. is zero": with_sform(np.zeros((3, 4))),
-    "sform. is singular": with_sform(np.array([[1.0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]])),
-    "sform. has NaN": with_sform(np.array([[1.0, 0, 0, np.nan], [0, 1, 0, 0], [0, 0, 1, 0]])),
-    "cannot be true": with_sform(1000 * np.eye(3, 4)),
-}
+BAD = [  # code, what the line says, how such a file comes about
+    ("unreadable", "not a NIfTI file", lambda path: path.write_text("hello")),
+    ("truncated", "empty", lambda path: path.write_bytes(b"")),
+    ("truncated", "ends too early", truncated),
+    ("bad-shape", "5 x 6 voxels", lambda path: save(path, voxels((5, 6)))),
+    ("bad-shape", "5 x 6 x 1 voxels", lambda path: save(path, voxels((5, 6, 1)))),
+    ("channels", "5 x 6 x 7 x 3 voxels.*split", lambda path: save(path, voxels((*SHAPE, 3)))),
+    ("bad-dtype", "one real number", lambda path: save(path, np.zeros(SHAPE, RGB))),
+    ("bad-dtype", "one real number", lambda path: save(path, np.zeros(SHAPE, np.complex64))),
+    ("not-finite", "1 voxels are NaN", spoil(np.nan)),
+    ("not-finite", "1 voxels are NaN or infinite", spoil(-np.inf)),
+    ("constant", "every voxel is 3", lambda path: save(path, np.full(SHAPE, 3, np.uint8), OBLIQUE)),
+    ("bad-affine", "sform. is zero", with_sform(np.zeros((3, 4)))),
+    ("bad-affine", "sform. is singular", with_sform(np.array([[1.0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]]))),
+    ("bad-affine", "sform. has NaN", with_sform(np.array([[1, 0, 0, np.nan], [0, 1, 0, 0], [0, 0, 1, 0]]))),
+    ("bad-affine", "cannot be true", with_sform(1000 * np.eye(3, 4))),
+]
 
 
-@pytest.mark.parametrize("text", BAD)
-def test_a_bad_file_is_one_line_that_begins_with_its_path(tmp_path, text):
+@pytest.mark.parametrize("code, text, build", BAD, ids=[f"{code}: {text}" for code, text, _ in BAD])
+def test_a_bad_file_is_one_line_that_begins_with_its_path(tmp_path, code, text, build):
     path = tmp_path / "bad.nii.gz"
-    BAD[text](path)
+    build(path)
     with pytest.raises(VolumeError, match=text) as caught:
         volume.read(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+    assert (caught.value.path, caught.value.code) == (path, code) and code in FAULTS
+
+
+def test_the_error_crosses_processes():
+    error = pickle.loads(pickle.dumps(VolumeError("a.nii", "constant", "all the same")))
+    assert (str(error), error.path, error.code) == ("a.nii: all the same", Path("a.nii"), "constant")
+
+
+def test_gzip_is_known_by_its_content_not_by_its_name(tmp_path):
+    path = save(tmp_path / "a.nii", voxels(), OBLIQUE)
+    (tmp_path / "plain.nii.gz").write_bytes(path.read_bytes())
+    (tmp_path / "zipped.nii").write_bytes(gzip.compress(path.read_bytes()))
+    for name in ("plain.nii.gz", "zipped.nii"):
+        assert np.array_equal(volume.read(tmp_path / name).array, voxels())
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.float64])
+@pytest.mark.parametrize("endianness", ["<", ">"])
+def test_every_real_type_is_read_as_nibabel_reads_it(tmp_path, dtype, endianness):
+    stored = (np.arange(210).reshape(SHAPE) - (0 if np.dtype(dtype).kind == "u" else 100)).astype(dtype)
+    for change in (quantised, lambda header: header.set_slope_inter(None, None)):
+        path = save(tmp_path / "a.nii.gz", stored, OBLIQUE, change=change, endianness=endianness)
+        scan = volume.read(path)
+        assert np.array_equal(scan.array, nib.load(path).get_fdata().astype(np.float32))
+        assert scan.array.flags.c_contiguous and scan.array.dtype.isnative
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -205,7 +228,7 @@ def test_a_damaged_header_is_read_or_refused(tmp_path, offset, junk):
 
 def test_another_format_is_named(tmp_path):
     nib.save(nib.MGHImage(voxels(), np.eye(4)), tmp_path / "a.mgz")
-    with pytest.raises(VolumeError, match="MGHImage; convert"):
+    with pytest.raises(VolumeError, match="an MGH file; convert"):
         volume.read(tmp_path / "a.mgz")
 
 
@@ -213,10 +236,16 @@ def test_what_is_not_there_is_a_usage_error(tmp_path):
     for call in (volume.read, volume.list_volumes):
         with pytest.raises(UsageError, match="no such file"):
             call(tmp_path / "none.nii")
+    for name in ("a" * 300, "zero\0byte"):
+        with pytest.raises(UsageError, match="no such file"):
+            volume.read(tmp_path / name)
+    os.mkfifo(tmp_path / "pipe.nii")
+    with pytest.raises(UsageError, match="no regular file"):
+        volume.read(tmp_path / "pipe.nii")
     with pytest.raises(UsageError, match="folder"):
         volume.read(tmp_path)
     with pytest.raises(UsageError, match="holds no"):
-        volume.list_volumes(tmp_path)
+        volume.list_volumes(tmp_path)  # the pipe is none of the files it lists
 
 
 def test_masks_and_labels(tmp_path):
@@ -227,13 +256,18 @@ def test_masks_and_labels(tmp_path):
     assert np.array_equal(volume.read_mask(save(tmp_path / "m.nii", labels, nudged), like), labels > 0)
     empty = save(tmp_path / "e.nii", np.zeros(SHAPE, np.uint8), OBLIQUE)
     assert volume.read_seg(empty, like).sum() == 0
-    with pytest.raises(VolumeError, match="mask is empty"):
-        volume.read_mask(empty, like)
-    with pytest.raises(VolumeError, match="6 x 6 x 7 voxels, but .*a.nii has 5 x 6 x 7"):
-        volume.read_seg(save(tmp_path / "s.nii", np.ones((6, 6, 7), np.uint8), OBLIQUE), like)
-    flipped = OBLIQUE @ np.diag([-1, 1, 1, 1])
-    with pytest.raises(VolumeError, match="mm away"):
-        volume.read_mask(save(tmp_path / "f.nii", labels, flipped), like)
+    other = save(tmp_path / "s.nii", np.ones((6, 6, 7), np.uint8), OBLIQUE)
+    flipped = save(tmp_path / "f.nii", labels, OBLIQUE @ np.diag([-1, 1, 1, 1]))
+    for path, code, text in (
+        (empty, "empty-mask", "mask is empty"),
+        (other, "shape-mismatch", "6 x 6 x 7 voxels, but .*a.nii has 5 x 6 x 7"),
+        (flipped, "affine-mismatch", "mm away"),
+    ):
+        with pytest.raises(VolumeError, match=text) as caught:
+            volume.read_mask(path, like)
+        assert (caught.value.path, caught.value.code) == (path, code)
+    with pytest.raises(VolumeError, match="the limit is 5e-07 GB"):
+        volume.read_mask(tmp_path / "m.nii", like, max_gb=5e-7)
 
 
 def test_write_refuses_what_does_not_fit(tmp_path):

@@ -31,7 +31,7 @@ def estimate_mask(volume: Volume) -> np.ndarray:
         mask = _close(_largest_component(volume.array > _otsu(volume.array)), iterations=2)
     mask = ndimage.binary_fill_holes(mask)
     if not mask.any():
-        raise VolumeError(f"{volume.path}: no foreground found; give a brain mask")
+        raise VolumeError(volume.path, "empty-mask", "no foreground found; give a brain mask")
     return mask
 
 

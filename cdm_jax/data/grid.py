@@ -10,6 +10,11 @@ from cdm_jax.errors import choose
 
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
 TINY = 1e-3  # in voxels: what header affines lose to float32
+STEPS = {
+    "physical": lambda scan_spacing, spacing: spacing / scan_spacing,
+    "half": lambda scan_spacing, spacing: np.full(3, 2.0),  # as published, whatever the scan's voxel size
+}
+"""How many scan voxels make one model voxel: voxel sizes of the scan and of the model, mm -> steps [3]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +34,20 @@ class Grid:
     size: np.ndarray
 
 
-def model_grid(affine: np.ndarray, mask: np.ndarray, spacing: float, shape: tuple, centre: str) -> Grid:
-    """Lay a box of `shape * spacing` mm along the scan's axes, beginning at a face between scan voxels."""
+def model_grid(
+    affine: np.ndarray,
+    mask: np.ndarray,
+    spacing: float,
+    shape: tuple,
+    centre: str,
+    resolution: str = "physical",
+) -> Grid:
+    """Lay a box of `shape` model voxels along the scan's axes, beginning at a face between scan voxels."""
     orientation = nib.orientations.io_orientation(affine)
     turned = nib.orientations.apply_orientation(mask, orientation)
     extent = choose({"mask": _bounding_box, "image": _whole}, centre, "centre")(turned)
     scan_spacing = nib.affines.voxel_sizes(affine)[np.argsort(orientation[:, 0])]
-    step = spacing / scan_spacing
+    step = choose(STEPS, resolution, "resolution")(scan_spacing, spacing)
     first = np.array([a + centred(b - a, n * s) for (a, b), n, s in zip(extent, shape, step, strict=True)])
     size = np.ceil(shape * step - TINY).astype(int)
     start = first + (step - 1) / 2  # the centre of the first model voxel, from the box's face

@@ -27,6 +27,12 @@ class Prepared:
     high: float
     grid: Grid
 
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Size of a model voxel along R, A, S in mm."""
+        x, y, z = nib.affines.voxel_sizes(self.affine).tolist()
+        return x, y, z
+
 
 def preprocess(
     volume: Volume,
@@ -37,44 +43,47 @@ def preprocess(
     curvature: bool = True,
     centre: str = "mask",
     antialias: bool = False,
+    resolution: str = "physical",
 ) -> Prepared:
     """Prepare a scan: curvature flow, crop or pad, clip and rescale inside the mask, resample.
 
-    The scan is turned to the closest RAS axes without interpolation, and the box of `shape * spacing` mm is
-    laid along the scan's own axes, so that an oblique scan stays oblique. For a 1 mm scan in RAS orientation,
-    `centre="image"` gives the published grid.
+    The scan is turned to the closest RAS axes without interpolation, and the model grid is laid along the
+    scan's own axes, so that an oblique scan stays oblique. For a scan in RAS orientation, `centre="image"` and
+    `resolution="half"` give the published grid; at 1 mm, 2 mm "physical" is the same.
 
     Args:
       volume: the scan.
       mask: bool [H,W,D] on the scan's grid; None estimates it (see `estimate_mask`).
-      spacing: voxel size of the model grid, mm.
+      spacing: voxel size of the model grid, mm; unused by "half".
       shape: voxels of the model grid along R, A, S; slices are axial (the last axis).
       curvature: smooth with curvature flow, as published.
       centre: centre the box on the mask's bounding box ("mask") or on the scan ("image").
       antialias: low-pass before coarser sampling; off, as published.
+      resolution: voxels of `spacing` mm ("physical"), or of twice the scan's size on each axis ("half").
 
     Raises:
       VolumeError: the mask is empty, of another shape or outside the box, or the scan is constant inside it.
-      UsageError: unknown `centre`.
+      UsageError: unknown `centre` or `resolution`.
 
     Source: Behrendt et al. 2025 (arXiv 2312.04215), section on data and preprocessing.
     """
     mask = estimate_mask(volume) if mask is None else mask.astype(bool)
     if mask.shape != volume.array.shape:
-        raise VolumeError(f"{volume.path}: shape {volume.array.shape}, but its mask has {mask.shape}")
+        reason = f"shape {volume.array.shape}, but its mask has {mask.shape}"
+        raise VolumeError(volume.path, "shape-mismatch", reason)
     if not mask.any():
-        raise VolumeError(f"{volume.path}: the brain mask is empty")
-    grid = model_grid(volume.affine, mask, spacing, shape, centre)
+        raise VolumeError(volume.path, "empty-mask", "the brain mask is empty")
+    grid = model_grid(volume.affine, mask, spacing, shape, centre, resolution)
     scan, inside = turn(volume.array, grid), crop_or_pad(turn(mask, grid), grid.first, grid.size)
     if curvature:
         scan = curvature_flow(scan, _scan_spacing(volume, grid))
     scan = crop_or_pad(scan, grid.first, grid.size)
     model_mask = sample(inside, grid, order=0)
     if not model_mask.any():
-        raise VolumeError(f"{volume.path}: the brain mask misses the model's grid of {shape} at {spacing} mm")
+        raise VolumeError(volume.path, "empty-mask", f"the brain mask misses the model's grid of {shape}")
     low, high = intensity_range(scan, inside)
     if not high > low:
-        raise VolumeError(f"{volume.path}: the scan is constant ({low:g}) inside the brain mask")
+        raise VolumeError(volume.path, "constant", f"the scan is constant ({low:g}) inside the brain mask")
     scan = rescale(scan, low, high)
     if antialias:
         scan = low_pass(scan, grid.step)
