@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
+import trees
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdm_jax import build
 from cdm_jax import config as configs
-from cdm_jax.data.datasets import DATASETS, Dataset, load, read_split
+from cdm_jax.data.datasets import DATASETS, Dataset, load, present, read_split
 from cdm_jax.data.datasets.tree import COLUMNS, MODALITIES, in_modality, subject_id
 from cdm_jax.errors import UsageError
 
@@ -96,6 +97,8 @@ def _write(root, text):
         (HEADER + "\na,,0,{ok},,/a_seg.nii.gz\n", "a_seg.nii.gz: not there, but listed in .*x.csv"),
         (HEADER + "\na,old,0,{ok},,\n", "column 'age' of 'a' is 'old'"),
         (HEADER + "\na,,,{ok},,\n", "column 'label' of 'a' is ''"),
+        (HEADER + "\na,,nan,{ok},,\n", "column 'label' of 'a' is 'nan'"),
+        (HEADER + "\na,inf,0,{ok},,\n", "column 'age' of 'a' is 'inf'"),
         (HEADER + "\na,,0,{ok}\n", None),
     ],
 )
@@ -133,3 +136,212 @@ def test_patients_may_come_from_another_data_set_than_the_healthy(root):
     )
     assert [subject.id for subject in build.subjects(config, "train")] == ["IXI002-HH-0740"]
     assert [subject.id for subject in build.subjects(config, "test_patients")] == ["BraTS2021_00001"]
+
+
+def test_another_folder_of_tables_and_files_that_are_not_there(root):
+    (root / "splits").rename(root / "mine")
+    (missing := root / "Train/ixi/t2/IXI002-HH-0740_t2.nii.gz").unlink()
+    with pytest.raises(UsageError, match="no folder 'splits'"):
+        load("ixi", root, "train", "t2")
+    with pytest.raises(UsageError, match="IXI002-HH-0740_t2.nii.gz: not there"):
+        load("ixi", root, "train", "t2", splits="mine")
+    assert [one.image for one in load("ixi", root, "train", "t2", splits="mine", require=False)] == [missing]
+
+
+def test_a_table_that_is_no_text(root):
+    (root / "splits/x.csv").write_bytes(b"img_name,age\xff\xfe\n")
+    with pytest.raises(UsageError, match="x.csv: not a table in UTF-8"):
+        read_split(root, "x.csv", "t1")
+
+
+def test_a_folder_tells_which_data_sets_it_holds(root, tmp_path):
+    assert set(present(root)) == {"ixi", "brats21"}
+    assert DATASETS["ixi"].offered(root) == [("train", 0)]
+    trees.write(tmp_path / "new", "wmh", 1)
+    assert set(present(tmp_path / "new")) == {"wmh"} and not DATASETS["wmh"].offered(tmp_path / "new")
+    assert not present(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", trees.PLACES)
+def test_scans_in_the_tree_are_found_without_tables(tmp_path, name):
+    modalities = trees.write(tmp_path, name, 3)
+    (tmp_path / trees.PLACES[name][0] / "subjects.csv").write_text(f"id,age\n{trees.ids(name, 2)[1]},51.5\n")
+    raws = DATASETS[name].find(tmp_path)
+    assert [raw.id for raw in raws] == sorted(trees.ids(name, 3))
+    assert set(raws[0].images) == set(modalities)
+    healthy = name == "ixi"
+    for raw in raws:
+        assert raw.mask.is_file() and raw.label == (not healthy) and (raw.seg is None) == healthy
+        assert all(path.name == f"{raw.id}_{modality}.nii.gz" for modality, path in raw.images.items())
+        assert raw.age == (51.5 if raw.id == trees.ids(name, 2)[1] else None)
+
+
+@pytest.mark.parametrize("name", ["folder", "bids"])
+def test_a_folder_without_tables_is_split_the_same_way_in_every_modality(tmp_path, name):
+    trees.write(tmp_path, name)
+    assert set(present(tmp_path)) == {name}
+    assert {split for split, _ in DATASETS[name].offered(tmp_path)} == set(trees.SPLITS)
+    for split, fold in DATASETS[name].offered(tmp_path):
+        first, second = (load(name, tmp_path, split, modality, fold) for modality in ("t1", "flair"))
+        assert [one.id for one in first] == [one.id for one in second]
+        for one in first:
+            assert one.image.is_file() and one.mask.is_file() and one.label == (one.seg is not None)
+            assert one.label == int(split.endswith("patients"))
+    with pytest.raises(UsageError, match="unknown split 'train_fold9'"):
+        load(name, tmp_path, "train", "t1", 9)
+    with pytest.raises(UsageError, match="unknown modality 'pd'"):
+        load(name, tmp_path, "train", "pd")
+    with pytest.raises(UsageError, match="unknown split 'test'"):
+        load(name, tmp_path, "test", "t1")
+
+
+def _folder(root, *names):
+    for name in names:
+        trees.save(root / name)
+    return {raw.id: raw for raw in DATASETS["folder"].find(root)}
+
+
+NNUNET = '{"channel_names": {"0": "FLAIR", "1": "T1w", "2": "T1Gd", "3": "T2w"}}'
+
+
+@pytest.mark.parametrize(
+    "names, modalities, seg",
+    [
+        (["images/a.nii", "labels/a.nii.gz", "masks/a.nii"], {"image"}, True),
+        (
+            ["images/a_t2.nii.gz", "images/a_FLAIR.nii.gz", "masks/a_brain_mask.nii.gz"],
+            {"t2", "flair"},
+            False,
+        ),
+        (["images/t1/a.nii.gz", "images/t2/a_t2.nii.gz", "labels/a_t2_seg.nii.gz"], {"t1", "t2"}, True),
+        (["a.nii.gz", "a_mask.nii.gz", "a_lesion_mask.nii.gz", "masks/._a.nii"], {"image"}, True),
+        (["images/a_0000.nii.gz", "labels/a.nii.gz"], {"image"}, True),
+        (["imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"], {"image"}, True),
+        (
+            [*(f"imagesTr/a_000{n}.nii.gz" for n in range(4)), "labelsTr/a.nii.gz"],
+            {"t1", "t2", "flair"},
+            True,
+        ),
+    ],
+)
+def test_forms_of_a_folder(tmp_path, names, modalities, seg):
+    if len(names) == 5:
+        (tmp_path / "dataset.json").write_text(NNUNET)
+    found = _folder(tmp_path, *names)
+    assert set(found) == {"a"} and set(found["a"].images) == modalities
+    assert (found["a"].seg is not None) == seg == bool(found["a"].label)
+    assert (found["a"].mask is not None) == any(
+        "mask" in name and "lesion" not in name and "._" not in name for name in names
+    )
+    if modalities == {"image"}:  # what does not tell its modality serves in any
+        assert found["a"].subject("t1").image == found["a"].subject("flair").image
+    if len(names) == 5:
+        assert found["a"].images["t2"].name == "a_0003.nii.gz"
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (["images/a.nii", "labels/b.nii"], "labels/b.nii: belongs to no image"),
+        (["images/a.nii", "images/a.nii.gz"], "a.nii.gz: stands for the same as .*a.nii"),
+        (["images/a_t1.nii", "images/t1/a.nii"], "stands for the same"),
+        (["images/a.nii", "masks/a.nii", "masks/a_mask.nii"], "a_mask.nii: stands for the same"),
+        (["imagesTr/a_0000.nii", "imagesTr/a_0001.nii"], "a_0001.nii: ends in none of the channels _0000"),
+    ],
+)
+def test_what_a_folder_leaves_unclear_is_refused(tmp_path, names, message):
+    with pytest.raises(UsageError, match=message):
+        _folder(tmp_path, *names)
+
+
+def test_a_list_of_subjects_says_more_than_the_files(tmp_path):
+    (tmp_path / "subjects.csv").write_text("id,age,label\na,40,\nb,,1\n")
+    found = _folder(tmp_path, "images/a.nii", "images/b.nii")
+    assert [(raw.age, raw.label) for raw in found.values()] == [(40.0, 0), (None, 1)]
+    (tmp_path / "subjects.csv").write_text("id,age\na,old\n")
+    with pytest.raises(UsageError, match="subjects.csv: column 'age' of 'a' is 'old'"):
+        _folder(tmp_path)
+    (tmp_path / "subjects.csv").unlink()
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "images/a.nii").rename(tmp_path / "imagesTr/a_0000.nii")
+    (tmp_path / "images/b.nii").unlink()
+    (tmp_path / "dataset.json").write_text("[]")
+    with pytest.raises(UsageError, match="dataset.json: does not name"):
+        _folder(tmp_path)
+
+
+def _bids(root, *names):
+    for name in names:
+        trees.save(root / f"{name}.nii.gz")
+    return {raw.id: raw for raw in DATASETS["bids"].find(root)}
+
+
+def test_sessions_and_runs_are_subjects_of_one_person(tmp_path):
+    found = _bids(
+        tmp_path,
+        "sub-1/ses-a/anat/sub-1_ses-a_T1w",
+        "sub-1/ses-a/anat/sub-1_ses-a_FLAIR",
+        "sub-1/ses-b/anat/sub-1_ses-b_run-1_T1w",
+        "sub-1/ses-b/anat/sub-1_ses-b_run-2_T1w",
+        "sub-1/ses-b/anat/sub-1_ses-b_run-2_label-L_desc-T1lesion_mask",
+    )
+    assert set(found) == {"sub-1_ses-a", "sub-1_ses-b_run-1", "sub-1_ses-b_run-2"}
+    assert set(found["sub-1_ses-a"].images) == {"t1", "flair"}
+    assert [raw.label for raw in found.values()] == [0, 0, 1]
+    assert {raw.subject("t1").person for raw in found.values()} == {"sub-1"}
+
+
+def test_the_preprocessed_scan_comes_with_the_mask_of_its_own_space(tmp_path):
+    prep = "derivatives/prep/sub-1/anat/sub-1"
+    found = _bids(
+        tmp_path,
+        "sub-1/anat/sub-1_T1w",
+        f"{prep}_desc-preproc_T1w",
+        f"{prep}_space-MNI_desc-preproc_T1w",
+        f"{prep}_desc-brain_mask",
+        f"{prep}_space-MNI_desc-brain_mask",
+        "derivatives/other/sub-1/anat/sub-1_desc-brain_mask",
+        "derivatives/other/sub-1/anat/sub-1_dseg",
+    )["sub-1"]
+    assert found.images["t1"] == tmp_path / f"{prep}_desc-preproc_T1w.nii.gz"
+    assert found.mask == tmp_path / f"{prep}_desc-brain_mask.nii.gz" and found.seg is None
+
+
+def test_participants_say_who_is_healthy(tmp_path):
+    (tmp_path / "participants.tsv").write_text(
+        "participant_id\tage\tgroup\nsub-1\t89+\tControl\nsub-2\tn/a\tpatient\nsub-3\t7.5\tn/a\n"
+    )
+    found = _bids(
+        tmp_path, *(f"sub-{n}/anat/sub-{n}_T2w" for n in range(1, 5)), "sub-4/anat/sub-4_desc-lesion_mask"
+    )
+    assert [(raw.age, raw.label) for raw in found.values()] == [(89.0, 0), (None, 1), (7.5, 0), (None, 1)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["sub-1/anat/sub-1_T1w", "derivatives/x/sub-1/anat/sub-1_T1w"],
+        ["sub-1/anat/sub-1_T1w", "sub-1/anat/sub-1_desc-brain_mask", "sub-1/anat/sub-1_label-brain_mask"],
+    ],
+)
+def test_two_files_for_one_scan_are_refused(tmp_path, names):
+    with pytest.raises(UsageError, match="as good as .* keep one of them"):
+        _bids(tmp_path, *names)
+
+
+def test_tables_decide_who_of_a_folder_is_where(tmp_path):
+    trees.write(tmp_path, "folder", 4)
+    (tmp_path / "images/t2/case02_t2.nii.gz").unlink()
+    (tmp_path / "splits").mkdir()
+    rows = [f"{id}_t1.nii.gz,,0,/images/t1/{id}_t1.nii.gz,," for id in ("case00", "case02")]
+    table = tmp_path / "splits/folder_train_fold0.csv"
+    table.write_text("\n".join([HEADER, *rows]) + "\n")
+    assert DATASETS["folder"].offered(tmp_path) == [("train", 0)]
+    assert [one.id for one in load("folder", tmp_path, "train", "t1")] == ["case00", "case02"]
+    assert [one.id for one in load("folder", tmp_path, "train", "t2")] == ["case00"]  # the other has no T2
+    with pytest.raises(UsageError, match="no such split table"):
+        load("folder", tmp_path, "val", "t1")
+    (missing := tmp_path / "images/t1/case02_t1.nii.gz").unlink()
+    with pytest.raises(UsageError, match="case02_t1.nii.gz: not there, but listed"):
+        load("folder", tmp_path, "train", "t1")
+    assert missing in [one.image for one in load("folder", tmp_path, "train", "t1", require=False)]

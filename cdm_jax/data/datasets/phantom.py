@@ -1,6 +1,6 @@
 """Which tables hold the splits of the embedded cohort?"""
 
-from cdm_jax.data.datasets.tree import Dataset
+from cdm_jax.data.datasets.dataset import Dataset
 
 PHANTOM = Dataset(
     splits={
@@ -9,5 +9,6 @@ PHANTOM = Dataset(
         "test_healthy": "phantom_test.csv",
         "val_patients": "phantom_patients_val.csv",
         "test_patients": "phantom_patients_test.csv",
-    }
+    },
+    places=("Train/phantom", "Test/phantom"),
 )
