@@ -12,6 +12,7 @@ EXAMPLE = """example:
 
 Scans must be skull-stripped, or come with --mask. For every scan STEM five files are written:
 STEM_desc-recon.nii.gz, STEM_desc-anomaly.nii.gz, STEM_desc-lesion_mask.nii.gz, STEM.json, STEM.png.
+With --native the maps are STEM_space-native_desc-*.nii.gz, on the grid of the scan that was prepared.
 """
 
 
@@ -27,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threshold", type=float, help="of the anomaly map, in place of the calibrated one")
     parser.add_argument("--seed", type=int, help="of the noise, in place of the training seed")
+    parser.add_argument("--max-volume-gb", type=float, help="refuse files that hold more voxels (default: 2)")
+    parser.add_argument("--native", action="store_true",
+                        help="for scans from 'cdm prepare': write the maps on the grids of the raw scans")  # fmt: skip
     parser.add_argument("--no-pictures", action="store_true", help="skip STEM.png, half a second a scan")
     spread.add_arguments(parser)
 
@@ -34,14 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from cdm_jax.detect import detect_all
 
+    given = {"seed": args.seed, "data.max_volume_gb": args.max_volume_gb}
+    options = [f"--config.{key}={value}" for key, value in given.items() if value is not None]
     total, failed = detect_all(
         args.input,
         args.output,
         workdir=args.workdir,
         mask=args.mask,
         threshold=args.threshold,
-        overrides=args.overrides + ([] if args.seed is None else [f"--config.seed={args.seed}"]),
+        overrides=args.overrides + options,
         pictures=not args.no_pictures,
+        native=args.native,
         parallel=args.parallel,
         devices=args.devices,
     )

@@ -10,6 +10,8 @@ from cdm_jax.errors import CdmError, UsageError
 
 VERBS = {
     "demo": "make a cohort, train, calibrate, score it and show the result",
+    "check": "list every fault of a data folder, and write splits without leaks",
+    "prepare": "bring downloaded scans to one grid: strip, register, resample, crop, correct the bias",
     "pretrain": "pretrain an encoder by masked image modelling (SparK)",
     "train": "train a model on healthy volumes",
     "evaluate": "choose a threshold on validation cases and score the test cases",
@@ -45,7 +47,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run `cdm`; returns the exit code (0 done, 2 usage, 4 volumes failed, 5 checkpoint, 6 diverged, 130)."""
+    """Run `cdm`; returns its exit code.
+
+    0 done, 2 usage, 3 faults in the data, 4 volumes failed, 5 checkpoint unusable, 6 diverged, 130 interrupted.
+    """
     args, rest = parser().parse_known_args(arguments)
     try:
         args.overrides = overrides(rest, args)

@@ -1,0 +1,69 @@
+"""What was a finished subject made from, and does it still stand as it was made?
+
+A manifest is written last. Where it is, and what it says is so, the subject is done.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+from pathlib import Path
+
+from cdm_jax import __version__
+from cdm_jax.files import write_json
+
+FOLDER = "manifest"
+LIBRARIES = ("SimpleITK", "nibabel", "numpy", "scipy")
+
+
+def versions() -> dict[str, str]:
+    """Of everything that computes voxels."""
+    return {"cdm_jax": __version__} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def manifest_path(data: Path, id: str) -> Path:
+    return data / FOLDER / f"{id}.json"
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_done(data: Path, id: str, parameters: dict, inputs: dict[str, str]) -> dict | None:
+    """The manifest of a subject that need not be done again, else None.
+
+    Args:
+      parameters, inputs: what it would be made from now, inputs as {file: hash}.
+    """
+    facts = _read(manifest_path(data, id))
+    if facts is None or facts["parameters"] != parameters or facts["inputs"] != inputs:
+        return None
+    return facts if all(_stands(data / file, value) for file, value in facts["outputs"].items()) else None
+
+
+def forget(data: Path, id: str) -> None:
+    """Remove what an earlier run made of the subject, so that nothing old stands beside what is made now."""
+    facts = _read(manifest_path(data, id))
+    for file in facts["outputs"] if facts else ():
+        (data / file).unlink(missing_ok=True)
+    manifest_path(data, id).unlink(missing_ok=True)
+
+
+def write(data: Path, id: str, facts: dict, files: list[str]) -> dict:
+    """Write the manifest over `files`, which stand complete, and return it."""
+    facts = facts | {"outputs": {file: file_hash(data / file) for file in files}}
+    write_json(manifest_path(data, id), facts)
+    return facts
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        facts = json.loads(path.read_text())
+        return facts if {"parameters", "inputs", "outputs"} <= facts.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _stands(path: Path, value: str) -> bool:
+    return path.is_file() and file_hash(path) == value
