@@ -17,7 +17,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -139,13 +139,8 @@ def read_rows(path: Path, setup: dict) -> list[dict]:
 def cohort(config: ConfigDict, sizes: Sequence[int]) -> Splits:
     """The first volumes of the validation patients, test patients and test healthy; sizes in this order."""
     splits = build.stores(config, "val_patients", "test_patients", "test_healthy")
-    val, patients, healthy = (_first(store, size) for store, size in zip(splits, sizes, strict=True))
+    val, patients, healthy = (store.first(size) for store, size in zip(splits, sizes, strict=True))
     return val, patients, healthy
-
-
-def _first(store: Store, count: int) -> Store:
-    arrays = {name: getattr(store, name)[:count] for name in ("ids", "images", "masks", "segs")}
-    return replace(store, **arrays)
 
 
 def describe(detector: Detector, splits: Splits) -> dict:

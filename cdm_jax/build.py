@@ -87,20 +87,23 @@ def subjects(config: ConfigDict, split: str) -> list["Subject"]:
 
     data = config.data
     name = data.patients if data.patients and split.endswith("patients") else data.dataset
-    return datasets.load(name, data.root, split, data.modality, data.fold)
+    return datasets.load(name, data.root, split, data.modality, data.fold, data.splits)
 
 
 def stores(config: ConfigDict, *splits: str) -> list["Store"]:
     """The prepared volumes of each split, made under `data.root`/prepared where they are not there yet."""
-    from cdm_jax.data import store
+    from cdm_jax.data import store_build
 
-    cache = Path(config.data.root) / "prepared"
-    settings = preprocessing(config) | {"labels": config.data.labels, "workers": config.data.workers}
+    data, cache = config.data, Path(config.data.root) / "prepared"
+    settings = preprocessing(config) | {
+        "labels": data.labels,
+        "workers": data.workers,
+        "max_gb": data.max_volume_gb,
+    }
     found = []
     for split in splits:
-        members = subjects(config, split)
-        progress = partial(track, total=len(members), what=f"prepare {split}", unit="volume")
-        found.append(store.build(cache, members, progress=progress, **settings))
+        progress = partial(track, what=f"prepare {split}", unit="volume")
+        found.append(store_build.build(cache, subjects(config, split), progress=progress, **settings))
     return found
 
 

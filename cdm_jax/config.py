@@ -23,7 +23,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
     known = flatten(default.get_config())
     for override in overrides:
         check_override(override, known)
-    values, words = flags.FlagValues(), ["cdm", f"--config={path}", *overrides]
+    values, words = flags.FlagValues(), ["cdm", f"--config={path}", *last_of_each(overrides)]
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
     return _parse(values, words, path)
 
@@ -50,6 +50,11 @@ def check_override(override: str, known: dict) -> None:
         raise UsageError(f"unknown config key '{key}': the nearest known are {', '.join(near) or 'none'}")
 
 
+def last_of_each(overrides: Sequence[str]) -> list[str]:
+    """Of several overrides of a key the last: given twice, the numbers of a tuple would be joined."""
+    return list({override.partition("=")[0]: override for override in overrides}.values())
+
+
 def flatten(config: ConfigDict, prefix: str = "") -> dict:
     """{"a.b": value} of a nested config."""
     flat: dict[str, object] = {}
@@ -65,12 +70,14 @@ def write(path: str | Path, config: ConfigDict) -> None:
     write_json(path, config.to_dict())
 
 
-FREE = ("sampler.", "noise.", "anomaly.", "model.dtype", "model.convolution", "data.patients", "seed")
+FREE = ("sampler.", "noise.", "anomaly.", "model.dtype", "model.convolution", "data.patients", "data.splits",
+        "data.workers", "data.max_volume_gb", "seed")  # fmt: skip
 """Beginnings of the keys that a trained model may be used under other values of."""
 
 
-ADDED = ("data.patients", "model.convolution", "model.conditioning", "encoder.init", "train.betas", "augment.",
-         "spark.", "patched.", "autoencoder.")  # fmt: skip
+ADDED = ("data.patients", "data.splits", "data.slices", "data.max_volume_gb", "preprocess.resolution",
+         "model.convolution", "model.conditioning", "encoder.init", "train.betas", "augment.", "spark.",
+         "patched.", "autoencoder.")  # fmt: skip
 """Beginnings of keys that came later, which a run may lack."""
 
 BEFORE = dict.fromkeys(("augment.gamma", "augment.bias_field", "augment.blur", "augment.ghosting"), 0.0)
@@ -92,7 +99,7 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
         key = override.removeprefix("--config.")
         if not key.startswith(FREE):
             raise UsageError(f"{override}: training fixed this; free are {', '.join(FREE)}")
-    values, words = flags.FlagValues(), ["cdm", *overrides]
+    values, words = flags.FlagValues(), ["cdm", *last_of_each(overrides)]
     config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=words)
     return _parse(values, words, path)
 

@@ -98,9 +98,9 @@ class Detector:
 
     def prepare(self, source: str | Path | Volume, mask: np.ndarray | str | Path | None) -> Case:
         """The host's part before the device: read, find the brain, bring to the model grid."""
-        began = time.monotonic()
-        scan = source if isinstance(source, Volume) else volumes.read(source)
-        brain = volumes.read_mask(mask, scan) if isinstance(mask, str | Path) else mask
+        began, most = time.monotonic(), self.config.data.max_volume_gb
+        scan = source if isinstance(source, Volume) else volumes.read(source, most)
+        brain = volumes.read_mask(mask, scan, most) if isinstance(mask, str | Path) else mask
         brain = estimate_mask(scan) if brain is None else brain
         prepared = prep.preprocess(scan, brain, **build.preprocessing(self.config))
         return Case(scan, brain, mask is not None, prepared, began)
@@ -127,7 +127,7 @@ class Detector:
         scan, prepared = case.scan, case.prepared
         recon, model_score = map(np.asarray, case.maps)
         score = np.where(case.brain, prep.to_input_grid(model_score, prepared), 0).astype(np.float32)
-        least = self._min_component(scan)
+        least = self._min_component(case)
         lesions = anomaly.remove_small_components(anomaly.binarise(score, threshold[0]), least)
         facts = self.facts() | {
             "input": str(scan.path or ""),
@@ -194,9 +194,9 @@ class Detector:
             taken = rows % len(images)
             yield rows, self.spread(self.variables, names[taken], images[taken][..., None])
 
-    def _min_component(self, scan: Volume) -> int:
+    def _min_component(self, case: Case) -> int:
         """The component size of the config, which counts model voxels, in voxels of the scan."""
-        ratio = self.config.preprocess.spacing**3 / np.prod(scan.spacing)
+        ratio = np.prod(case.prepared.spacing) / np.prod(case.scan.spacing)
         return int(round(self.config.anomaly.min_component * ratio))
 
 

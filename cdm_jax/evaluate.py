@@ -10,7 +10,7 @@ import numpy as np
 from cdm_jax import anomaly, build, methods, metric_log, metrics
 from cdm_jax.calibration import write_calibration
 from cdm_jax.data.pipeline import brain_slices
-from cdm_jax.data.store import Store
+from cdm_jax.data.store import Store, gather
 from cdm_jax.detection import subject_number
 from cdm_jax.detector import Detector
 from cdm_jax.files import write_json, write_text
@@ -98,8 +98,9 @@ def reconstruct_store(detector: Detector, store: Store) -> list[np.ndarray]:
     pairs = [(volume, index) for volume, chosen in enumerate(brain_slices(store)) for index in chosen]
     volume, index = np.array(pairs).T
     subjects = np.array([subject_number(name) for name in store.ids], np.uint32)[volume]
-    out = np.zeros(store.images.shape, np.float32)
-    out[volume, index] = detector.reconstruct_slices(store.images[volume, index], subjects, index)
+    images, _ = gather(store, volume, index)
+    out = np.zeros((len(store), *store.images[0].shape), np.float32)
+    out[volume, index] = detector.reconstruct_slices(images, subjects, index)
     return list(np.moveaxis(out, 1, 3))
 
 

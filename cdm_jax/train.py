@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ from cdm_jax import build, checkpoint, methods, metric_log, provenance
 from cdm_jax import config as configs
 from cdm_jax.data import pipeline
 from cdm_jax.data.store import Store
+from cdm_jax.data.to_device import to_device
 from cdm_jax.errors import DivergedError, UsageError
 from cdm_jax.files import write_json, write_text
 from cdm_jax.graft import Graft, graft_encoder
@@ -115,14 +117,19 @@ def run_steps(
     """Take the steps that are left; `keep(state, records)` validates, logs and saves along the way."""
     settings, first = config.train, int(state.step)
     data = pipeline.batches(
-        store, start_step=first, seed=config.seed, batch=settings.batch, brain_only=config.data.brain_only
+        store,
+        start_step=first,
+        seed=config.seed,
+        batch=settings.batch,
+        slices=config.data.slices,
+        brain_only=config.data.brain_only,
     )
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     records, began, note = [], time.monotonic(), ""
-    with Progress(settings.steps, "train", "step", start=first) as progress:
-        for step in range(first + 1, settings.steps + 1):
-            batch = next(data)
-            state, metrics = step_once(state, {name: batch[name] for name in ("image", "mask", "id")}, key)
+    steps = range(first + 1, settings.steps + 1)
+    with closing(data), Progress(settings.steps, "train", "step", start=first) as progress:
+        for step, batch in zip(steps, to_device(map(inputs, data)), strict=False):  # data have no end
+            state, metrics = step_once(state, batch, key)
             if step % settings.log_every == 0 or step == settings.steps:
                 loss = finite(metrics["loss"], step)
                 rate = settings.batch * (step - first) / (time.monotonic() - began)
@@ -136,6 +143,11 @@ def run_steps(
                 keep(state, records)
                 records = []
             progress.advance(note)
+
+
+def inputs(batch: dict) -> dict:
+    """What a training step takes of a batch."""
+    return {name: batch[name] for name in ("image", "mask", "id")}
 
 
 def finite(loss: jax.Array, step: int) -> float:

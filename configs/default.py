@@ -10,16 +10,20 @@ def get_config() -> ConfigDict:
         {
             "dataset": "phantom",  # of the healthy volumes: a key of cdm_jax.data.datasets.DATASETS
             "patients": "",  # the data set of validation and test patients, if it is another
-            "root": "data",  # folder with Train/, Test/ and splits/
+            "root": "data",  # its folder, e.g. with Train/, Test/ and splits/
+            "splits": "splits",  # folder of the split tables in it
             "modality": "t2",  # t1, t2 or flair
             "fold": 0,
             "workers": 2,  # threads that prepare volumes
             "labels": "majority",  # lesion voxels on the model grid: majority of the volume, or nearest as published
+            "slices": "one",  # an epoch is one random slice of each volume, as published, or "all" of them
             "brain_only": False,  # draw training slices from those with brain only; published: all slices
+            "max_volume_gb": 2.0,  # refuse files that hold more voxels
         }
     )
     config.preprocess = ConfigDict(
         {
+            "resolution": "physical",  # voxels of `spacing`, or as published "half" the scan's own, whatever that is
             "spacing": 2.0,  # mm, of the model grid
             "shape": (96, 96, 50),  # voxels of the model grid, (H, W, D); slices are axial
             "curvature": True,  # curvature flow, 3 iterations of 0.125

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nilearn.datasets import load_mni152_template
+from scipy.ndimage import map_coordinates
 
 from cdm_jax.cli.main import VERBS, main
 from cdm_jax.data import datasets
@@ -80,6 +81,28 @@ def test_a_folder_goes_through_pmap_without_pictures_under_another_sampler(tiny_
     assert len(written) == 4 * 2 and not [name for name in written if name.endswith(".png")]
     facts = json.loads(next(folders["out"].glob("*.json")).read_text())
     assert (facts["sampler"]["name"], facts["sampler"]["steps"]) == ("dpm_solver", 2)
+
+
+def test_maps_of_a_prepared_scan_go_back_to_the_raw_scan(tiny_run, scan, tmp_path, capsys):
+    (tmp_path / "raw/images").mkdir(parents=True)
+    raw = nib.load(shutil.copy(scan.image, tmp_path / "raw/images/a.nii.gz"))
+    assert cdm("prepare", tmp_path / "raw", "-o", tmp_path / "data", "--steps", "strip,crop") == 0
+    prepared = tmp_path / "data/images/a.nii.gz"
+    words = ("detect", "-i", prepared, "--workdir", tiny_run, "-o", tmp_path / "out", "--no-pictures")
+    assert cdm(*words) == 0 and cdm(*words, "--native") == 0
+    maps = {path.name: nib.load(path) for path in (tmp_path / "out").glob("*.nii.gz")}
+    here, there = maps["a_desc-anomaly.nii.gz"], maps["a_space-native_desc-anomaly.nii.gz"]
+    assert here.shape != raw.shape == there.shape and (there.affine == raw.affine).all()
+    at = np.array(np.unravel_index(there.get_fdata().argmax(), raw.shape))
+    value = map_coordinates(
+        here.get_fdata(), np.linalg.solve(here.affine, raw.affine @ [*at, 1])[:3, None], order=1
+    )
+    assert value == pytest.approx(there.get_fdata().max(), rel=1e-4)
+    assert json.loads((tmp_path / "out/a_space-native.json").read_text())["raw"] == "images/a.nii.gz"
+    prepared.with_name("a.json").unlink()
+    capsys.readouterr()
+    assert cdm(*words, "--native") == 2
+    assert "a.json: not there" in capsys.readouterr().err
 
 
 def test_detect_repeats_itself_bit_for_bit(tiny_run, scan, tmp_path):

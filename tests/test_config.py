@@ -116,3 +116,9 @@ def test_a_run_of_an_earlier_version_stays_what_it_was(tmp_path):
     read = configs.flatten(configs.read(path))
     changed = {key for key, value in configs.flatten(config).items() if read[key] != value}
     assert changed == set(configs.BEFORE) and not any(read[key] for key in changed)
+
+
+def test_of_two_overrides_the_last_counts():
+    given = ["--config.preprocess.shape=(8,8,4)", "--config.seed=1", "--config.preprocess.shape=(24,28,24)"]
+    config = configs.load("configs/demo.py", [*given, "--config.seed=2"])
+    assert config.preprocess.shape == (24, 28, 24) and config.seed == 2

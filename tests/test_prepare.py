@@ -425,7 +425,7 @@ def test_a_brain_that_is_not_found_is_one_line_and_stops_nobody_else(tmp_path, c
     captured = capsys.readouterr()
     lines = [line for line in captured.err.splitlines() if line.startswith("failed: ")]
     assert len(lines) == 1 and lines[0].startswith(f"failed: a: {raw / 'a.nii.gz'}: ")
-    assert re.search(told, lines[0]) and "1 subjects prepared" in captured.out
+    assert re.search(told, lines[0]) and "prepared: 1, done before: 0, failed: 1" in captured.out
     assert sorted(tree(tmp_path / "data/images")) == ["b.json", "b.nii.gz"]
 
 
@@ -458,7 +458,7 @@ def test_only_what_changed_is_done_again(cohort):
     path = cohort / "data/images/t1/a_t1.nii.gz"
     path.write_bytes(path.read_bytes()[:-100])
     assert again(cohort) == (0, ["a"])
-    (cohort / "data/manifest/a.json").write_text("{")
+    (cohort / "data/manifest/folder/a.json").write_text("{")
     assert again(cohort) == (0, ["a"])
     assert again(cohort, "--interpolation", "linear") == (0, ["a", "b", "c"])
     (cohort / "raw/labels/c.nii.gz").unlink()
@@ -473,7 +473,7 @@ def test_only_what_changed_is_done_again(cohort):
 
 def test_what_is_written_says_how_and_can_be_read_as_a_data_set(cohort):
     assert again(cohort)[0] == 0
-    facts = json.loads((cohort / "data/manifest/b.json").read_text())
+    facts = json.loads((cohort / "data/manifest/folder/b.json").read_text())
     assert facts["parameters"]["steps"] == STILL.split(",") and "SimpleITK" in facts["versions"]
     raw = tree(cohort / "raw")
     assert facts["inputs"] == {
@@ -539,7 +539,12 @@ def test_a_run_that_ends_after_any_file_is_taken_up_there(cohort, monkeypatch, a
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Path, "replace", dying)
         again(cohort)
-    for name in (".tmp-x-a.nii.gz", "masks/.tmp-y-a.nii.gz", "manifest/.tmp-z-a.json", ".tmp-w/brain.nii.gz"):
+    for name in (
+        ".tmp-x-a.nii.gz",
+        "masks/.tmp-y-a.nii.gz",
+        "manifest/folder/.tmp-z-a.json",
+        ".tmp-w/brain.nii.gz",
+    ):
         path = cohort / "data" / name  # as SIGKILL leaves them
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")

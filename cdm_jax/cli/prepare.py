@@ -69,6 +69,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"failed: {outcome.id}: {outcome.reason}", file=sys.stderr)
     kept = sum(outcome.kept for outcome in report.outcomes)
     made = len(report.outcomes) - kept - len(report.failed)
-    print(f"{made} subjects prepared, {kept} done before, {len(report.failed)} failed")
+    print(f"prepared: {made}, done before: {kept}, failed: {len(report.failed)}")
     print(f"open: {report.page}")
     return 4 if report.failed else 0

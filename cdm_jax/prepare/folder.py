@@ -61,7 +61,7 @@ def remove_leftovers(data: Path, layout: str, raws: Sequence[Raw]) -> None:
     """Remove what a killed run had begun, from the folders that preparation writes to."""
     kinds = {(raw.id, kind) for raw in raws for kind in (*raw.images, "mask", "seg")}
     folders = {(data / target(layout, *pair)).parent for pair in kinds}
-    for folder in {data, data / manifest.FOLDER, *folders}:
+    for folder in {data, data / manifest.FOLDER / layout, *folders}:
         for path in folder.glob(".tmp-*"):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)

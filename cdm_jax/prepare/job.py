@@ -63,14 +63,15 @@ class Outcome:
 
 def work(job: Job, raw: Raw) -> Outcome:
     """Prepare a subject unless it is done; never raises for what is wrong with its files."""
+    subject = job.data, job.settings.layout, raw.id
     try:
         inputs = {_below(path, job.source): manifest.file_hash(path) for path in _files(raw)}
-        done = manifest.read_done(job.data, raw.id, job.parameters, inputs)
+        done = manifest.read_done(*subject, job.parameters, inputs)
         if done is not None:
             return Outcome(raw.id, done, kept=True)
-        if manifest.manifest_path(job.data, raw.id).exists():
+        if manifest.manifest_path(*subject).exists():
             _outdate_page(job)
-            manifest.forget(job.data, raw.id)
+            manifest.forget(*subject)
         with _one_thread():
             prepared = prepare(raw, job.settings, job.template, job.data, job.max_gb)
         _outdate_page(job)
@@ -103,7 +104,9 @@ def _write(job: Job, raw: Raw, prepared: PreparedSubject, inputs: dict[str, str]
         **made_by,
         "inputs": inputs,
     }
-    return manifest.write(job.data, raw.id, facts, [*images.values(), *places.values(), *sidecars])
+    return manifest.write(
+        job.data, job.settings.layout, raw.id, facts, [*images.values(), *places.values(), *sidecars]
+    )
 
 
 def _outdate_page(job: Job) -> None:

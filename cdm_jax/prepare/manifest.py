@@ -20,8 +20,9 @@ def versions() -> dict[str, str]:
     return {"cdm_jax": __version__} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
-def manifest_path(data: Path, id: str) -> Path:
-    return data / FOLDER / f"{id}.json"
+def manifest_path(data: Path, layout: str, id: str) -> Path:
+    """Where a subject's manifest lies; ids of two downloads may be the same."""
+    return data / FOLDER / layout / f"{id}.json"
 
 
 def file_hash(path: Path) -> str:
@@ -30,30 +31,30 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_done(data: Path, id: str, parameters: dict, inputs: dict[str, str]) -> dict | None:
+def read_done(data: Path, layout: str, id: str, parameters: dict, inputs: dict[str, str]) -> dict | None:
     """The manifest of a subject that need not be done again, else None.
 
     Args:
       parameters, inputs: what it would be made from now, inputs as {file: hash}.
     """
-    facts = _read(manifest_path(data, id))
+    facts = _read(manifest_path(data, layout, id))
     if facts is None or facts["parameters"] != parameters or facts["inputs"] != inputs:
         return None
     return facts if all(_stands(data / file, value) for file, value in facts["outputs"].items()) else None
 
 
-def forget(data: Path, id: str) -> None:
+def forget(data: Path, layout: str, id: str) -> None:
     """Remove what an earlier run made of the subject, so that nothing old stands beside what is made now."""
-    facts = _read(manifest_path(data, id))
+    facts = _read(manifest_path(data, layout, id))
     for file in facts["outputs"] if facts else ():
         (data / file).unlink(missing_ok=True)
-    manifest_path(data, id).unlink(missing_ok=True)
+    manifest_path(data, layout, id).unlink(missing_ok=True)
 
 
-def write(data: Path, id: str, facts: dict, files: list[str]) -> dict:
+def write(data: Path, layout: str, id: str, facts: dict, files: list[str]) -> dict:
     """Write the manifest over `files`, which stand complete, and return it."""
     facts = facts | {"outputs": {file: file_hash(data / file) for file in files}}
-    write_json(manifest_path(data, id), facts)
+    write_json(manifest_path(data, layout, id), facts)
     return facts
 
 
