@@ -471,6 +471,20 @@ def test_only_what_changed_is_done_again(cohort):
     assert whole == fresh
 
 
+def test_two_downloads_with_the_same_ids_share_a_folder(tmp_path):
+    image = put(tmp_path / "other", "patient01", label=False)
+    raw = tmp_path / "raw/patient01"
+    raw.mkdir(parents=True)
+    shutil.copy(image, raw / "patient01_FLAIR.nii.gz")
+    shutil.copy(tmp_path / "other/masks/patient01.nii.gz", raw / "patient01_brainmask.nii.gz")
+    shutil.copy(tmp_path / "other/masks/patient01.nii.gz", raw / "patient01_consensus_gt.nii.gz")
+    options = ("-o", tmp_path / "data", "--workers", 1, "--steps", STILL)
+    assert cdm(tmp_path / "raw", "--layout", "mslub", *options) == 0
+    first = tree(tmp_path / "data")
+    assert cdm(tmp_path / "other", *options) == 0
+    assert first.items() < tree(tmp_path / "data").items()
+
+
 def test_what_is_written_says_how_and_can_be_read_as_a_data_set(cohort):
     assert again(cohort)[0] == 0
     facts = json.loads((cohort / "data/manifest/folder/b.json").read_text())

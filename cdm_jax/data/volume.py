@@ -105,7 +105,9 @@ def _read_grid(path: Path, max_gb: float) -> Volume:
     if bad:
         reason = f"{bad} voxels are NaN or infinite; replace them, e.g. by numpy.nan_to_num"
         raise VolumeError(path, "not-finite", reason)
-    return Volume(array, decoded.affine, spacing_of(decoded.affine, decoded.header, path), decoded.header, path)
+    return Volume(
+        array, decoded.affine, spacing_of(decoded.affine, decoded.header, path), decoded.header, path
+    )
 
 
 def spacing_of(affine: np.ndarray, header: nib.Nifti1Header, path: Path) -> tuple[float, float, float]:

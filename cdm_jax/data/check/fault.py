@@ -4,7 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-WARNINGS = {"two-spaces", "no-lesion", "outside-mask", "orientation-outlier", "spacing-outlier", "shape-outlier"}
+WARNINGS = {
+    "two-spaces",
+    "no-lesion",
+    "outside-mask",
+    "orientation-outlier",
+    "spacing-outlier",
+    "shape-outlier",
+}
 """Codes that may be as they should: they do not make a check fail. All others are errors."""
 
 _COPY = "copy or download it again"
