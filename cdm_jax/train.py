@@ -16,7 +16,7 @@ from cdm_jax import config as configs
 from cdm_jax.data import pipeline
 from cdm_jax.data.store import Store
 from cdm_jax.data.to_device import to_device
-from cdm_jax.errors import DivergedError, UsageError
+from cdm_jax.errors import DivergedError, UsageError, choose
 from cdm_jax.files import write_json, write_text
 from cdm_jax.graft import Graft, graft_encoder
 from cdm_jax.progress import Progress
@@ -95,6 +95,7 @@ def start(config: ConfigDict, network, objective, workdir: Path) -> tuple[dict, 
 
     Raises: UsageError: settings that the network or the objective refuses; CheckpointError: see `graft_encoder`.
     """
+    choose(pipeline.SLICES, config.data.slices, "slices")
     variables = methods.init_variables(config, network)
     height, width, _ = config.preprocess.shape
     batch = {

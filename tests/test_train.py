@@ -52,6 +52,17 @@ def test_a_used_folder_is_guarded(tiny_run, tiny_config, tmp_path):
         train(tiny_config(), tmp_path, resume="must")
 
 
+def test_what_cannot_run_leaves_no_folder(tiny_config, tmp_path):
+    for override, message in {
+        "--config.data.slices=some": "unknown slices 'some': choose one of all, one",
+        "--config.preprocess.resolution=third": "unknown resolution 'third'",
+        "--config.data.splits=none": "no folder 'none' there.*cdm check .* --write-splits none",
+    }.items():
+        with pytest.raises(UsageError, match=message):
+            train(tiny_config(override), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_is_not_saved(tiny_config, tmp_path, monkeypatch):
     def spoilt(*inputs, **settings):
         for step, batch in enumerate(pipeline.slice_dataset(*inputs, **settings), start=1):

@@ -39,7 +39,8 @@ def require_table(path: Path) -> None:
     if not path.parent.is_dir():
         folder = path.parent
         raise UsageError(
-            f"{folder.parent}: no folder '{folder.name}' there; give the folder that holds Train and Test"
+            f"{folder.parent}: no folder '{folder.name}' there; put the split tables into it, or write some by "
+            f"'cdm check {folder.parent} --write-splits {folder.name}'"
         )
     known = ", ".join(sorted(p.name for p in path.parent.glob("*.csv"))) or "none"
     raise UsageError(f"{path}: no such split table; tables in that folder: {known}")
