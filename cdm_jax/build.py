@@ -91,10 +91,11 @@ def subjects(config: ConfigDict, split: str) -> list["Subject"]:
 
 
 def stores(config: ConfigDict, *splits: str) -> list["Store"]:
-    """The prepared volumes of each split, made under `data.root`/prepared where they are not there yet."""
+    """The prepared volumes of each split, made under `data.store` where they are not there yet."""
     from cdm_jax.data import store_build
 
-    data, cache = config.data, Path(config.data.root) / "prepared"
+    data = config.data
+    cache = Path(data.store or Path(data.root) / "prepared")
     settings = preprocessing(config) | {
         "labels": data.labels,
         "workers": data.workers,

@@ -71,13 +71,13 @@ def write(path: str | Path, config: ConfigDict) -> None:
 
 
 FREE = ("sampler.", "noise.", "anomaly.", "model.dtype", "model.convolution", "data.patients", "data.splits",
-        "data.workers", "data.max_volume_gb", "seed")  # fmt: skip
+        "data.store", "data.workers", "data.max_volume_gb", "seed")  # fmt: skip
 """Beginnings of the keys that a trained model may be used under other values of."""
 
 
-ADDED = ("data.patients", "data.splits", "data.slices", "data.max_volume_gb", "preprocess.resolution",
-         "model.convolution", "model.conditioning", "encoder.init", "train.betas", "augment.", "spark.",
-         "patched.", "autoencoder.")  # fmt: skip
+ADDED = ("data.patients", "data.splits", "data.store", "data.slices", "data.max_volume_gb",
+         "preprocess.resolution", "model.convolution", "model.conditioning", "encoder.init", "train.betas",
+         "augment.", "spark.", "patched.", "autoencoder.")  # fmt: skip
 """Beginnings of keys that came later, which a run may lack."""
 
 BEFORE = dict.fromkeys(("augment.gamma", "augment.bias_field", "augment.blur", "augment.ghosting"), 0.0)

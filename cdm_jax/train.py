@@ -25,6 +25,10 @@ from cdm_jax.train_state import TrainState, init_state, make_train_step
 from cdm_jax.validation import make_validation
 
 
+ALTERABLE = {"train.steps", "data.store", "data.workers", "data.max_volume_gb"}
+"""Keys under which a run may go on with another value: they change nothing in what was done."""
+
+
 def train(config: ConfigDict, workdir: str | Path, *, resume: str = "auto") -> float:
     """Train the model of `config` in `workdir`; returns the last validation loss.
 
@@ -83,7 +87,7 @@ def refuse_another_run(workdir: Path, config: ConfigDict, resume: str) -> None:
         raise UsageError(f"{workdir}: holds a run already; choose another folder or --resume=auto")
     if used:
         before, now = configs.flatten(configs.read(kept)), configs.flatten(config)
-        differing = [key for key in now if now[key] != before[key] and key != "train.steps"]
+        differing = [key for key in now if now[key] != before[key] and key not in ALTERABLE]
         if differing:
             raise UsageError(
                 f"{workdir}: holds a run with another {', '.join(differing)}; choose another folder"

@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
             "splits": "splits",  # folder of the split tables in it
             "modality": "t2",  # t1, t2 or flair
             "fold": 0,
+            "store": "",  # folder for prepared volumes; empty: root/prepared
             "workers": 2,  # threads that prepare volumes
             "labels": "majority",  # lesion voxels on the model grid: majority of the volume, or nearest as published
             "slices": "one",  # an epoch is one random slice of each volume, as published, or "all" of them

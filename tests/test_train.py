@@ -33,7 +33,9 @@ def test_the_run_leaves_what_a_person_needs(tiny_run):
 
 
 def test_stopping_and_resuming_changes_nothing(tiny_run, tiny_config, tmp_path):
-    train(tiny_config("--config.train.steps=2"), tmp_path)
+    elsewhere = (f"--config.data.store={tmp_path}/prepared", "--config.data.workers=1")
+    train(tiny_config("--config.train.steps=2", *elsewhere), tmp_path)
+    assert len(list(tmp_path.glob("prepared/*.npy"))) == 6
     train(tiny_config(), tmp_path)
     states = [last_state(tiny_config(), workdir) for workdir in (tmp_path, tiny_run)]
     jax.tree.map(np.testing.assert_array_equal, *states)
