@@ -24,7 +24,6 @@ from cdm_jax.report.progress import draw_progress, draw_rows
 from cdm_jax.train_state import TrainState, init_state, make_train_step
 from cdm_jax.validation import make_validation
 
-
 ALTERABLE = {"train.steps", "data.store", "data.workers", "data.max_volume_gb"}
 """Keys under which a run may go on with another value: they change nothing in what was done."""
 
