@@ -3,8 +3,9 @@
     python benchmarks/data_speed.py --json data_speed.json
 
 Both sides read the same memory-mapped files and make batches of 32 slices (float32) with their masks, one random
-slice of each volume an epoch, no augmentation. Torch has a Dataset of one slice an item and the default collation;
-its epochs follow each other without a pause and its workers are forked before the clock starts, which favours it.
+slice of each volume an epoch, no augmentation. Torch has a Dataset of one slice an item and the default collation, as
+most write it, and one that gives a batch a call (`__getitems__`), as ours does; its epochs follow each other without
+a pause and in warm rows its workers run before the clock starts, which favours it.
 The sides take turns. Rows:
   store           `gather` alone, random slices of all volumes, beside the same from one ArrayRecord file
   pipeline        with 0, 1, 2 and 4 threads; torch with as many worker processes

@@ -51,7 +51,9 @@ def encoder(config: ConfigDict, features: int | None):
 def augment(config: ConfigDict) -> Callable:
     """augment(key[B], image[B,H,W,1]) -> image."""
     settings = config.augment.to_dict()
-    return make_augment(**settings | {"blur_std": settings["blur_std"] / config.preprocess.spacing})
+    grid = config.preprocess
+    spacing = 2.0 if grid.resolution == "half" else grid.spacing  # published scans have 1 mm
+    return make_augment(**settings | {"blur_std": settings["blur_std"] / spacing})
 
 
 def optimizer(config: ConfigDict) -> optax.GradientTransformation:

@@ -53,6 +53,8 @@ def detect_all(
                     draw(Path(output), found)
             except VolumeError as error:
                 failed[scan] = error.reason if error.path == scan else str(error)
+            except MemoryError:
+                failed[scan] = "does not fit into memory"
             progress.advance()
     return len(scans), failed
 

@@ -102,7 +102,7 @@ class Detector:
         scan = source if isinstance(source, Volume) else volumes.read(source, most)
         brain = volumes.read_mask(mask, scan, most) if isinstance(mask, str | Path) else mask
         brain = estimate_mask(scan) if brain is None else brain
-        prepared = prep.preprocess(scan, brain, **build.preprocessing(self.config))
+        prepared = prep.preprocess(scan, brain, max_gb=most, **build.preprocessing(self.config))
         return Case(scan, brain, mask is not None, prepared, began)
 
     def launch(self, case: Case) -> Case:

@@ -1,5 +1,7 @@
 """How well a trained model finds lesions: threshold from validation cases, numbers from test cases."""
 
+import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +20,9 @@ from cdm_jax.report.table import markdown
 
 Score = Callable[[Store], tuple[list[np.ndarray], list[float], float]]
 """score(store) -> (anomaly map [H,W,D] of each volume, L1 error of each volume's brain, seconds a volume)."""
+
+
+AT_ONCE = 1024  # slices that are held in memory for the device
 
 
 def evaluate(
@@ -43,6 +48,7 @@ def evaluate(
             config.data.root = str(data)
     splits = ("val_patients", "test_patients", "test_healthy")
     val, test, healthy = build.stores(config, *splits)
+    warn_of_leaks(workdir, healthy)
 
     rows, records = [], []
     for name, score in (
@@ -61,6 +67,18 @@ def evaluate(
     write_text(workdir / f"{stem}.csv", metric_log.to_csv(records))
     write_text(workdir / f"{stem}.md", markdown(rows))
     return rows
+
+
+def warn_of_leaks(workdir: Path, healthy: Store) -> None:
+    """Say which healthy test subjects the model was trained on: the published tables have some."""
+    kept = workdir / "run.json"
+    trained = json.loads(kept.read_text()).get("train", []) if kept.exists() else []
+    if leaked := sorted(set(trained) & set(healthy.ids)):
+        print(
+            f"warning: {len(leaked)} of {len(healthy)} healthy test subjects were trained on ({', '.join(leaked[:3])} "
+            "...): their errors are too low; 'cdm check DATA --write-splits' writes splits without leaks",
+            file=sys.stderr,
+        )
 
 
 def intensity(detector: Detector) -> Score:
@@ -96,11 +114,12 @@ def model(detector: Detector) -> Score:
 def reconstruct_store(detector: Detector, store: Store) -> list[np.ndarray]:
     """Reconstructions [H,W,D] of all volumes, zero in slices without brain."""
     pairs = [(volume, index) for volume, chosen in enumerate(brain_slices(store)) for index in chosen]
-    volume, index = np.array(pairs).T
-    subjects = np.array([subject_number(name) for name in store.ids], np.uint32)[volume]
-    images, _ = gather(store, volume, index)
+    numbers = np.array([subject_number(name) for name in store.ids], np.uint32)
     out = np.zeros((len(store), *store.images[0].shape), np.float32)
-    out[volume, index] = detector.reconstruct_slices(images, subjects, index)
+    for start in range(0, len(pairs), AT_ONCE):
+        volume, index = np.array(pairs[start : start + AT_ONCE]).T
+        images, _ = gather(store, volume, index)
+        out[volume, index] = detector.reconstruct_slices(images, numbers[volume], index)
     return list(np.moveaxis(out, 1, 3))
 
 

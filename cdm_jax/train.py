@@ -1,5 +1,6 @@
 """A training run from prepared volumes to checkpoints."""
 
+import json
 import math
 import sys
 import time
@@ -41,6 +42,8 @@ def train(config: ConfigDict, workdir: str | Path, *, resume: str = "auto") -> f
     workdir = Path(workdir)
     refuse_another_run(workdir, config, resume)
     train_store, val_store = build.stores(config, "train", "val")
+    facts = {"train": train_store.ids, "val": val_store.ids}
+    refuse_other_subjects(workdir, facts)
     network, optimizer = methods.model(config), build.optimizer(config)
     objective = methods.objective(config, network)
     step_once = jax.jit(make_train_step(objective, optimizer, config.train.ema), donate_argnums=0)
@@ -49,7 +52,6 @@ def train(config: ConfigDict, workdir: str | Path, *, resume: str = "auto") -> f
 
     # From here on nothing in the config can be refused: what cannot run leaves nothing behind.
     configs.write(workdir / "config.json", config)
-    facts = {"train": train_store.ids, "val": val_store.ids}
     write_json(workdir / "run.json", provenance.environment() | facts)
     if graft:
         write_text(workdir / "graft.txt", graft.listing())
@@ -90,6 +92,18 @@ def refuse_another_run(workdir: Path, config: ConfigDict, resume: str) -> None:
         if differing:
             raise UsageError(
                 f"{workdir}: holds a run with another {', '.join(differing)}; choose another folder"
+            )
+
+
+def refuse_other_subjects(workdir: Path, facts: dict[str, list[str]]) -> None:
+    """Raises: UsageError: the run in `workdir` began with other subjects: some it learnt may validate or test now."""
+    kept = workdir / "run.json"
+    before = json.loads(kept.read_text()) if kept.exists() else {}
+    for split, ids in facts.items():
+        if apart := sorted(set(ids) ^ set(before.get(split, ids))):
+            raise UsageError(
+                f"{workdir}: the run began with other subjects in '{split}' ({len(apart)} differ, such as {apart[0]}); "
+                "start a new one, and keep splits by 'cdm check DATA --write-splits'"
             )
 
 

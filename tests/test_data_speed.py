@@ -34,8 +34,10 @@ def test_a_tiny_run_has_every_row_and_number(tmp_path, capsys):
     found = [(row["cache"], row["side"], row["workers"]) for row in facts["rows"]]
     both = [(side, workers) for side in ("pipeline", measure.BASE) for workers in (0, 1)]
     scans = ("warm", "torch DataLoader, .nii.gz", 0)
+    batched = [("warm", measure.BATCHED, workers) for workers in (0, 1)]
     assert found == [("warm", "store", 0), *(("warm", *row) for row in both[:2]), ("warm", "ArrayRecord", 0),
-                     *(("warm", *row) for row in both[2:]), scans, *(("cold", *row) for row in both)]  # fmt: skip
+                     *(("warm", *row) for row in both[2:]),
+                     *batched, scans, *(("cold", *row) for row in both)]  # fmt: skip
     for row in facts["rows"]:
         for name in ("slices_per_s", "times_torch", "times_best_torch"):
             low, high = row[f"{name}_quartiles"]
@@ -46,7 +48,7 @@ def test_a_tiny_run_has_every_row_and_number(tmp_path, capsys):
     assert all(seconds > 0 for seconds in facts["opening"].values())
     assert facts["settings"]["size"] == [16, 14, 4] and "torch" in facts["environment"]
     table = capsys.readouterr().out
-    assert table.count("\n| warm |") == 7 and table.count("\n| cold |") == 4
+    assert table.count("\n| warm |") == 9 and table.count("\n| cold |") == 4
 
 
 def test_without_torch_ours_are_measured_alone(tmp_path, capsys, monkeypatch):
@@ -59,10 +61,15 @@ def test_without_torch_ours_are_measured_alone(tmp_path, capsys, monkeypatch):
 
 @with_torch
 def test_every_side_reads_the_slices_that_were_written(tmp_path):
-    from loading.torch_side import ScanSlices, Slices
+    from loading.torch_side import BatchedSlices, ScanSlices, Slices
 
     entries = volumes.write_entries(tmp_path / "store", 3, SHAPE)
     stored = [np.load(path) for path in entries]
+    batch = BatchedSlices(entries).__getitems__([2, 0])
+    for row, volume in enumerate(batch["volume"].tolist()):
+        for name in ("image", "mask"):
+            expected = stored[volume][name][batch["slice"][row]]
+            np.testing.assert_array_equal(batch[name][row, 0].numpy(), expected)
     dataset = Slices(entries)
     for item in (dataset[n] for n in range(3)):
         for name in ("image", "mask"):

@@ -1,6 +1,7 @@
 """A training run is deterministic, resumes exactly, keeps what it should and refuses what it must."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 from cdm_jax import build, checkpoint, methods, metric_log
 from cdm_jax.data import pipeline
+from cdm_jax.data.store import Store
 from cdm_jax.errors import CheckpointError, DivergedError, UsageError
+from cdm_jax.evaluate import warn_of_leaks
 from cdm_jax.train import train
 from cdm_jax.train_state import init_state
 
@@ -52,6 +55,24 @@ def test_a_used_folder_is_guarded(tiny_run, tiny_config, tmp_path):
         train(tiny_config(), tiny_run, resume="never")
     with pytest.raises(UsageError, match="no run to resume"):
         train(tiny_config(), tmp_path, resume="must")
+
+
+def test_a_run_goes_on_with_the_subjects_it_began_with(tiny_run, tiny_config, tmp_path):
+    workdir = shutil.copytree(tiny_run, tmp_path / "run")
+    facts = json.loads((workdir / "run.json").read_text())
+    moved = facts["train"].pop()
+    (workdir / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(UsageError, match=f"began with other subjects in 'train'.*{moved}"):
+        train(tiny_config(), workdir)
+
+
+def test_test_subjects_that_were_trained_on_are_named(tmp_path, capsys):
+    healthy = Store(["a", "b", "c"], [])
+    warn_of_leaks(tmp_path, healthy)
+    (tmp_path / "run.json").write_text(json.dumps({"train": ["x", "b"]}))
+    assert not capsys.readouterr().err
+    warn_of_leaks(tmp_path, healthy)
+    assert "warning: 1 of 3 healthy test subjects were trained on (b ...)" in capsys.readouterr().err
 
 
 def test_what_cannot_run_leaves_no_folder(tiny_config, tmp_path):

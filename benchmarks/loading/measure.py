@@ -14,7 +14,7 @@ from cdm_jax.data.store import open_store
 from loading.cache import cached_share, drop, resident
 from loading.sides import Side
 
-BASE = "torch DataLoader"
+BASE, BATCHED = "torch DataLoader", "torch DataLoader, batch a call"
 
 
 def warm_rate(side: Side, batch: int, seconds: float) -> float:
@@ -52,11 +52,12 @@ def in_turn(sides: Sequence[Side], repeats: int, rate: Callable[[Side], float], 
     """One row a side; the sides take turns, `repeats` times, and ratios are formed within a turn.
 
     Returns: rows {"side", "workers", "cache", "slices_per_s", "times_torch": to torch with as many workers,
-      "times_best_torch": to torch with the best number}; each number a median beside its "..._quartiles".
+      "times_best_torch": to torch at its best}; each number a median beside its "..._quartiles".
     """
     rates = np.array([[rate(side) for side in sides] for _ in range(repeats)]).T  # [side, turn]
     torch = {side.workers: row for side, row in zip(sides, rates, strict=True) if side.name == BASE}
-    best = max(torch.values(), key=np.median, default=None)
+    every = [row for side, row in zip(sides, rates, strict=True) if side.name in (BASE, BATCHED)]
+    best = max(every, key=np.median, default=None)
     return [
         {"side": side.name, "workers": side.workers, "cache": cache}
         | _spread("slices_per_s", row)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from loading.measure import BASE, BATCHED
 from loading.sides import Side
 
 
@@ -28,6 +29,22 @@ class Slices(Dataset):
     def __getitem__(self, n: int) -> dict:
         index = random.randrange(len(self.images[n]))
         return item(self.images[n][index], self.masks[n][index], n, index)
+
+
+class BatchedSlices(Slices):
+    """The same, a whole batch a call: the hook that torch has for it."""
+
+    def __getitems__(self, rows: list[int]) -> dict:
+        picked = [random.randrange(len(self.images[n])) for n in rows]
+        images = np.stack([self.images[n][index] for n, index in zip(rows, picked, strict=True)])
+        masks = np.stack([self.masks[n][index] for n, index in zip(rows, picked, strict=True)])
+        arrays = {"image": images[:, None], "mask": masks[:, None], "volume": rows, "slice": picked}
+        return {name: torch.as_tensor(value) for name, value in arrays.items()}
+
+
+def whole(batch: dict) -> dict:
+    """The collation of what is a batch already."""
+    return batch
 
 
 class ScanSlices(Dataset):
@@ -62,7 +79,7 @@ class Endless(Sampler):
             yield from torch.randperm(self.size).tolist()
 
 
-def torch_batches(make: Callable[[], Dataset], batch: int, workers: int) -> Generator:
+def torch_batches(make: Callable[[], Dataset], batch: int, workers: int, collate=None) -> Generator:
     dataset = make()
     context = "fork" if workers else None
     with warnings.catch_warnings():
@@ -72,16 +89,23 @@ def torch_batches(make: Callable[[], Dataset], batch: int, workers: int) -> Gene
             batch,
             sampler=Endless(len(dataset)),
             num_workers=workers,
+            collate_fn=collate,
             multiprocessing_context=context,
         )
 
 
 def torch_sides(paths: list[Path], batch: int, workers: tuple[int, ...]) -> list[Side]:
-    return [_side("torch DataLoader", partial(Slices, paths), batch, count) for count in workers]
+    """An item a slice, as most write it, and a batch a call."""
+    items = [_side(BASE, partial(Slices, paths), batch, count) for count in workers]
+    batches = partial(torch_batches, partial(BatchedSlices, paths), batch)
+    return [
+        *items,
+        *(Side(BATCHED, count, partial(batches, count, whole), 2 * count) for count in workers),
+    ]
 
 
 def scan_side(pairs: list[tuple[Path, Path]], batch: int, workers: int) -> Side:
-    return _side("torch DataLoader, .nii.gz", partial(ScanSlices, pairs), batch, workers)
+    return _side(f"{BASE}, .nii.gz", partial(ScanSlices, pairs), batch, workers)
 
 
 def _side(name: str, make: Callable[[], Dataset], batch: int, workers: int) -> Side:

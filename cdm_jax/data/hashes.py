@@ -12,7 +12,7 @@ from cdm_jax.files import write_json
 SETTLED = 2 * 10**9  # ns: a change sooner after the last than the clock ticks would leave the time as it is
 
 Known = dict[str, list]
-"""{path: [bytes, time of change, time of the inode's change, SHA-256]}."""
+"""{path: [bytes, time of change, time of the inode's change, device, inode, SHA-256]}."""
 
 
 def content_hash(path: Path, known: Known) -> str:
@@ -24,7 +24,7 @@ def content_hash(path: Path, known: Known) -> str:
     """
     try:
         name, status = str(path.absolute()), path.stat()
-        mark = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        mark = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino]
         *remembered, digest = known.get(name, [None])
         if remembered == mark:
             return digest
@@ -34,7 +34,7 @@ def content_hash(path: Path, known: Known) -> str:
         raise UsageError(f"{path}: no such file") from error
     except OSError as error:
         raise VolumeError(path, "unreadable", f"cannot be read ({error.strerror})") from error
-    if time.time_ns() - max(mark[1:]) > SETTLED:
+    if time.time_ns() - max(mark[1:3]) > SETTLED:
         known[name] = [*mark, digest]
     return digest
 
@@ -45,7 +45,8 @@ def read_known(path: Path) -> Known:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    rows = found.items() if isinstance(found, dict) else ()
+    return {name: row for name, row in rows if isinstance(row, list) and len(row) == 6}
 
 
 def write_known(path: Path, known: Known) -> None:

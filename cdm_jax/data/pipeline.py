@@ -114,7 +114,7 @@ def batches(store: Store, *, start_step: int = 0, workers: int = 1, **settings) 
     """Training batches of `slice_dataset` from `start_step` on, read ahead by threads; close it when done.
 
     Args:
-      workers: threads, 0 for none. One is enough while the files are in memory; more help where a disk is slow.
+      workers: threads, 0 for none. One is enough: it reads ahead while the device computes.
     """
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=8 if workers else 0)
     return _closed(iter(slice_dataset(store, **settings)[start_step:].to_iter_dataset(options)))

@@ -1,5 +1,6 @@
 """How a scan becomes an image in [0, 1] on the model's grid, how results find the way back."""
 
+import math
 from dataclasses import dataclass
 
 import nibabel as nib
@@ -44,6 +45,7 @@ def preprocess(
     centre: str = "mask",
     antialias: bool = False,
     resolution: str = "physical",
+    max_gb: float = 2.0,
 ) -> Prepared:
     """Prepare a scan: curvature flow, crop or pad, clip and rescale inside the mask, resample.
 
@@ -61,8 +63,11 @@ def preprocess(
       antialias: low-pass before coarser sampling; off, as published.
       resolution: voxels of `spacing` mm ("physical"), or of twice the scan's size on each axis ("half").
 
+      max_gb: largest size of the model grid's box in voxels of the scan, float32, in 10^9 bytes.
+
     Raises:
-      VolumeError: the mask is empty, of another shape or outside the box, or the scan is constant inside it.
+      VolumeError: the mask is empty, of another shape or outside the box, the scan is constant inside it, or its
+        voxels are so small that the box holds too many.
       UsageError: unknown `centre` or `resolution`.
 
     Source: Behrendt et al. 2025 (arXiv 2312.04215), section on data and preprocessing.
@@ -74,6 +79,9 @@ def preprocess(
     if not mask.any():
         raise VolumeError(volume.path, "empty-mask", "the brain mask is empty")
     grid = model_grid(volume.affine, mask, spacing, shape, centre, resolution)
+    if (needed := math.prod(grid.size.tolist()) * 4 / 1e9) > max_gb:
+        reason = f"the model's grid covers {needed:.3g} GB of voxels this small, the limit is {max_gb:g} GB"
+        raise VolumeError(volume.path, "too-large", f"{reason} (--max-volume-gb); resample it, e.g. to 1 mm")
     scan, inside = turn(volume.array, grid), crop_or_pad(turn(mask, grid), grid.first, grid.size)
     if curvature:
         scan = curvature_flow(scan, _scan_spacing(volume, grid))

@@ -13,11 +13,12 @@ import numpy as np
 
 from cdm_jax.data.datasets.tree import Subject
 from cdm_jax.data.entry import Entry, open_entry, write_entry
-from cdm_jax.data.hashes import content_hash, read_known, write_known
+from cdm_jax.data.hashes import Known, content_hash, read_known, write_known
 from cdm_jax.data.preprocess import Prepared, preprocess, to_model_fraction, to_model_grid
 from cdm_jax.data.store import Store, allow_open_files
 from cdm_jax.data.volume import Volume, read, read_mask, read_seg
-from cdm_jax.errors import VolumeError, choose
+from cdm_jax.errors import UsageError, VolumeError, choose
+from cdm_jax.files import atomic_path
 
 VERSION = 1  # of what this code makes of the same scan and settings: raise it, and all is prepared anew
 LABELS = {
@@ -60,6 +61,8 @@ def build(
       VolumeError: a file cannot be used; those prepared before it stay.
     """
     root = Path(root)
+    if workers < 1:
+        raise UsageError(f"data.workers={workers}: at least one thread has to prepare the volumes")
     remove_abandoned(root)
     allow_open_files(len(subjects))
     with ThreadPoolExecutor(workers) as pool:
@@ -69,6 +72,7 @@ def build(
         entries = {path: entry for path, entry in found.items() if entry is not None}
         missing = [path for path in wanted if path not in entries]
         if missing:
+            require_writable(root)
             scans = [wanted[path] for path in missing]
             made = pool.map(partial(make_entry, max_gb=max_gb, **settings), missing, scans)
             entries |= zip(missing, progress(made, len(missing)), strict=True)
@@ -79,30 +83,35 @@ def name_entries(root: Path, subjects: Sequence[Subject], settings: dict, each: 
     """Where each subject's entry stands or will: under a hash of its files' contents and of `settings`."""
     known = read_known(root / HASHES)
     before = dict(known)
-
-    def name(subject: Subject) -> Path:
-        files = (subject.image, subject.mask, subject.seg)
-        content = [VERSION, settings, *(path and content_hash(path, known) for path in files)]
-        key = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-        return root / f"{key.hexdigest()[:32]}.npy"
-
-    paths = list(each(name, subjects))
+    paths = list(each(lambda subject: entry_path(root, subject, settings, known), subjects))
     if known != before:
         write_known(root / HASHES, known)
     return paths
 
 
+def entry_path(root: Path, subject: Subject, settings: dict, known: Known) -> Path:
+    """As `name_entries` for one subject; what is computed is added to `known`."""
+    files = (subject.image, subject.mask, subject.seg)
+    content = [VERSION, settings, *(path and content_hash(path, known) for path in files)]
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    return root / f"{key.hexdigest()[:32]}.npy"
+
+
 def whole_entry(path: Path, verify: bool) -> Entry | None:
     """The entry in `path`, None where there is none or a damaged one."""
     try:
-        return open_entry(path, verify) if path.exists() else None
-    except VolumeError:
+        return open_entry(path, verify) if path.is_file() else None
+    except (VolumeError, OSError):
         return None
 
 
-def make_entry(path: Path, subject: Subject, **settings) -> Entry:
-    """Prepare the subject and write it to `path`."""
-    _, prepared, seg = prepare_subject(subject, **settings)
+def make_entry(path: Path, subject: Subject, max_gb: float, **settings) -> Entry:
+    """Prepare the subject and write it to `path`, unless another process has done so meanwhile."""
+    if (there := whole_entry(path, verify=True)) is not None:
+        return there
+    _, prepared, seg = prepare_subject(subject, max_gb=max_gb, **settings)
+    if entry_path(path.parent, subject, settings, {}) != path:
+        raise VolumeError(subject.image, "unreadable", "it changed while it was prepared; start again")
     image, mask, seg = (np.moveaxis(array, 2, 0) for array in (prepared.image, prepared.mask, seg))
     write_entry(path, image, mask, seg, prepared.spacing)
     return open_entry(path, verify=False)
@@ -114,11 +123,23 @@ def prepare_subject(
     """(volume as read, prepared volume, seg bool on the model grid) of one subject; no seg is all False."""
     volume = read(subject.image, max_gb)
     mask = read_mask(subject.mask, volume, max_gb) if subject.mask else None
-    prepared = preprocess(volume, mask, **settings)
+    prepared = preprocess(volume, mask, max_gb=max_gb, **settings)
     if subject.seg is None:
         return volume, prepared, np.zeros(prepared.mask.shape, bool)
     seg = read_seg(subject.seg, volume, max_gb)
     return volume, prepared, choose(LABELS, labels, "labels")(seg, prepared)
+
+
+def require_writable(root: Path) -> None:
+    """Raises: UsageError: nothing can be written to `root`."""
+    try:
+        with atomic_path(root / ".cdm-writable") as temporary:
+            temporary.touch()
+        (root / ".cdm-writable").unlink(missing_ok=True)
+    except UsageError as error:
+        raise UsageError(
+            f"{root}: cannot be written; choose another by --config.data.store=FOLDER"
+        ) from error
 
 
 def remove_abandoned(root: Path) -> None:
