@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cdm_jax import provenance
 from cdm_jax.data import volume as volumes
+from cdm_jax.data.datasets.subject import subject_id
 from cdm_jax.detection import Detection
 from cdm_jax.detector import Detector
 from cdm_jax.errors import UsageError, VolumeError
@@ -82,14 +83,18 @@ def draw(output: Path, detection: Detection) -> Path:
 
 
 def find_mask(mask: str | Path | None, scan: Path) -> Path | None:
-    """The mask of `scan`: the file given, or the one with the scan's name in the folder given."""
+    """The mask of `scan`: the file given, or in the folder given the one named as the scan, ID or ID_mask."""
     if mask is None or not Path(mask).is_dir():
         return None if mask is None else Path(mask)
-    for suffix in (".nii.gz", ".nii"):
-        path = Path(mask) / f"{volumes.stem(scan)}{suffix}"
-        if path.exists():
-            return path
-    raise UsageError(f"{mask}: holds no mask named {volumes.stem(scan)}.nii.gz")
+    id = subject_id(scan.name)
+    for name in (volumes.stem(scan), id, f"{id}_mask"):
+        for suffix in (".nii.gz", ".nii"):
+            path = Path(mask) / f"{name}{suffix}"
+            if path.exists():
+                return path
+    raise UsageError(
+        f"{mask}: holds no mask named {volumes.stem(scan)}.nii.gz, {id}.nii.gz or {id}_mask.nii.gz"
+    )
 
 
 def check_names(scans: list[Path]) -> None:

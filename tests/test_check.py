@@ -433,6 +433,12 @@ PLANTS: dict[str, tuple[Callable, list[tuple[str, str]]]] = {
         content(IXI_TEST, lambda text: text + "Müller".encode("latin-1")),
         [(IXI_TEST, "bad-table")],
     ),
+    "label of nobody beside a folder of images": (
+        lambda root: [
+            save(root / name, np.zeros((4, 4, 4), np.uint8)) for name in ("images/a.nii", "labels/b.nii")
+        ],
+        [("labels/b.nii", "bad-name")],
+    ),
     "list of T2 scans not there": (remove("splits/avail_t2.csv"), [("splits/avail_t2.csv", "bad-table")]),
 }
 
@@ -540,6 +546,23 @@ def test_a_plain_folder_and_a_tree_without_tables_are_checked_too(root, tmp_path
     assert found(folder) == [(f"masks/{PATIENTS[1]}.nii.gz", "full-mask")]
 
 
+def test_a_link_to_nowhere_is_a_file_that_is_missing(tmp_path):
+    save(tmp_path / "images/a.nii.gz", voxels(np.random.default_rng(0))["image"])
+    (tmp_path / "images/b.nii.gz").symlink_to(tmp_path / "annex/b")
+    assert found(tmp_path) == [("images/b.nii.gz", "missing")]
+    assert [one.id for one in check(tmp_path).people["folder"]] == ["a"]
+
+
+def test_a_data_set_that_cannot_be_told_apart_hides_no_fault_of_another(root, capsys):
+    for name in ("sub-1_T1w", "sub-1_desc-brain_mask", "sub-1_label-brain_mask"):
+        save(root / f"sub-1/anat/{name}.nii", np.zeros((4, 4, 4), np.uint8))
+    edit(IMAGE, one_voxel(np.nan))(root)
+    assert main(["check", str(root)]) == 3
+    second = "sub-1/anat/sub-1_desc-brain_mask.nii"
+    assert found(root) == [(IMAGE, "not-finite"), (second, "bad-name")]
+    assert "as good as" in capsys.readouterr().out
+
+
 def test_a_cohort_that_is_mixed_by_nature_or_small_has_no_outliers(tmp_path):
     write_cohort(tmp_path, axes=("RAS",) * 4 + ("LPS",))  # one in five is turned
     assert found(tmp_path) == []
@@ -606,6 +629,31 @@ def test_leaks_are_found_by_id_and_by_content_and_written_splits_have_none(root,
         replaced_rows = [line for line in path.read_text().splitlines() if TWIN not in line]
         path.write_text("\n".join(replaced_rows))
     assert main(["check", str(root), "--splits", "splits_leak_free"]) == 0
+
+
+def test_whose_scans_lie_in_two_data_sets_stays_in_the_first(root, capsys):
+    (root / "images").mkdir()
+    for person, name in enumerate(HEALTHY[:6]):  # each a session of somebody with another scan of their own
+        os.link(
+            root / f"Train/ixi/t2/{name}_t2.nii.gz", root / f"images/p{person // 2}_ses{person % 2}_t2.nii.gz"
+        )
+    own = [f"p{person}_ses{session}" for person in range(8) for session in (5, 6)]
+    for number, name in enumerate(own):
+        save(root / f"images/{name}_t2.nii.gz", voxels(np.random.default_rng(900 + number))["image"])
+    main(["check", str(root), "--write-splits"])
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out")]
+    assert [line.split(",")[0] for line in told] == [f"left out of folder: p{n}" for n in range(3)]
+    codes = {code for _, code in found(root, splits="splits_leak_free")}
+    assert not codes & {"leak-id", "leak-content"}
+    test = {one.id for one in datasets.load("ixi", root, "test_healthy", "t2", splits="splits_leak_free")}
+    for pair in zip(HEALTHY[:6:2], HEALTHY[1:6:2], strict=True):  # one person, as the folder tells
+        assert len(test & set(pair)) != 1
+    kept = {
+        one.person
+        for split in ("train", "val", "test_healthy")
+        for one in datasets.load("folder", root, split, "t2", splits="splits_leak_free")
+    }
+    assert kept == {f"p{n}" for n in range(3, 8)}
 
 
 def test_two_sessions_of_a_person_belong_in_one_split(tmp_path):

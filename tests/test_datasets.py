@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from cdm_jax import build
 from cdm_jax import config as configs
-from cdm_jax.data.datasets import DATASETS, Dataset, load, present, read_split
+from cdm_jax.data.datasets import DATASETS, Dataset, Subject, load, present, read_split
 from cdm_jax.data.datasets.tree import COLUMNS, MODALITIES, in_modality, subject_id
+from cdm_jax.detect import find_mask
 from cdm_jax.errors import UsageError
 
 IXI = """\
@@ -287,7 +288,8 @@ def test_sessions_and_runs_are_subjects_of_one_person(tmp_path):
     )
     assert set(found) == {"sub-1_ses-a", "sub-1_ses-b_run-1", "sub-1_ses-b_run-2"}
     assert set(found["sub-1_ses-a"].images) == {"t1", "flair"}
-    assert [raw.label for raw in found.values()] == [0, 0, 1]
+    assert [raw.label for raw in found.values()] == [1, 1, 1]  # a patient in any session
+    assert [raw.seg is not None for raw in found.values()] == [False, False, True]
     assert {raw.subject("t1").person for raw in found.values()} == {"sub-1"}
 
 
@@ -345,3 +347,122 @@ def test_tables_decide_who_of_a_folder_is_where(tmp_path):
     with pytest.raises(UsageError, match="case02_t1.nii.gz: not there, but listed"):
         load("folder", tmp_path, "train", "t1")
     assert missing in [one.image for one in load("folder", tmp_path, "train", "t1", require=False)]
+
+
+LESION = "sub-1/anat/sub-1_label-lesion_mask"
+IN_MNI = "derivatives/x/sub-1/anat/sub-1_space-MNI"
+
+
+@pytest.mark.parametrize(
+    "names, image, seg",
+    [
+        ([f"{IN_MNI}_label-lesion_mask"], "sub-1/anat/sub-1_T1w", None),
+        (
+            [f"{IN_MNI}_T1w", f"{IN_MNI}_label-lesion_mask"],
+            f"{IN_MNI}_T1w",
+            f"{IN_MNI}_label-lesion_mask",
+        ),
+        (["sub-1/anat/sub-1_run-7_label-lesion_mask"], "sub-1/anat/sub-1_T1w", None),
+        (["sub-1/ses-9/anat/sub-1_ses-9_label-lesion_mask"], "sub-1/anat/sub-1_T1w", None),
+        (["sub-1/anat/sub-1_acq-x_label-L_roi"], "sub-1/anat/sub-1_T1w", None),
+        (
+            ["sub-1/anat/sub-1_desc-lesion_dseg"],
+            "sub-1/anat/sub-1_T1w",
+            "sub-1/anat/sub-1_desc-lesion_dseg",
+        ),
+        (["sub-1/anat/sub-1_label-WMH_mask"], "sub-1/anat/sub-1_T1w", "sub-1/anat/sub-1_label-WMH_mask"),
+        ([LESION, "sub-1/anat/sub-1_desc-lesion_dseg"], "sub-1/anat/sub-1_T1w", LESION),
+    ],
+)
+def test_whoever_has_a_lesion_file_is_a_patient(tmp_path, names, image, seg):
+    found = _bids(tmp_path, "sub-1/anat/sub-1_T1w", "sub-2/anat/sub-2_T1w", *names)
+    assert [raw.label for raw in found.values()] == [1, 0]
+    assert found["sub-1"].images["t1"] == tmp_path / f"{image}.nii.gz"
+    assert found["sub-1"].seg == (tmp_path / f"{seg}.nii.gz" if seg else None)
+
+
+def test_one_person_of_a_folder_counts_once(tmp_path):
+    found = _folder(
+        tmp_path,
+        *(
+            f"P01_{name}.nii.gz"
+            for name in ("T1w", "T2w", "FLAIR", "t1ce", "T1w_brain", "bet_t2", "bet_mask")
+        ),
+        *("s1.nii.gz", "s1_bet.nii.gz", "s1_ses-2.nii.gz"),
+    )
+    assert {id: set(raw.images) for id, raw in found.items()} == {
+        "P01": {"t1", "t2", "flair"},
+        "s1": {"image"},
+        "s1_ses-2": {"image"},
+    }
+    assert found["P01"].mask == tmp_path / "P01_bet_mask.nii.gz"
+    assert {raw.images["image"].name for raw in found.values() if "image" in raw.images} == {
+        "s1.nii.gz",
+        "s1_ses-2.nii.gz",
+    }
+    with pytest.raises(UsageError, match=r"s1_odd.nii.gz: is this somebody else than 's1'\? rename it"):
+        _folder(tmp_path, "s1_odd.nii.gz")
+
+
+@pytest.mark.parametrize(
+    "id, person",
+    [
+        *((f"P00_{visit}", "P00") for visit in ("ses1", "ses-2", "ses-02_run-1", "SES-base", "run-2")),
+        *((id, id) for id in ("P00", "case_sesame", "IXI002-Guys-0828")),
+        ("sub-1_ses-1", "sub-1"),
+    ],
+)
+def test_sessions_are_of_one_person(id, person):
+    assert Subject(id, Path(id), None, None, 0, None).person == person
+
+
+def test_a_session_of_who_is_there_stays_with_them_in_every_split(tmp_path):
+    names = [f"P{n:02}{visit}" for n in range(12) for visit in ("", "_ses1", "_ses-02_run-1")]
+    _folder(tmp_path, *(f"images/{name}.nii.gz" for name in names))
+    sides = [{one.person for one in load("folder", tmp_path, split, "t1")} for split in trees.SPLITS[:3]]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 12
+
+
+@pytest.mark.parametrize("name", list(trees.PLACES))
+def test_hidden_files_are_nobody(tmp_path, name):
+    modalities = trees.write(tmp_path, name, 2)
+    place = trees.PLACES[name][0]
+    for kind in (*modalities, "mask", "seg"):
+        for hidden in ("._", ".tmp-1-"):
+            trees.save(tmp_path / f"{place}/{kind}/{hidden}{trees.ids(name, 1)[0]}_{kind}.nii.gz")
+    assert [raw.id for raw in DATASETS[name].find(tmp_path)] == sorted(trees.ids(name, 2))
+
+
+def test_endings_in_capitals_and_links_to_nowhere_count(tmp_path):
+    trees.save(tmp_path / "ixi/Train/ixi/t1/IXI002-Guys-0828_t1.NII.GZ")
+    assert [raw.id for raw in DATASETS["ixi"].find(tmp_path / "ixi")] == ["IXI002-Guys-0828"]
+    trees.save(tmp_path / "bids/sub-1/anat/sub-1_T1w.NII.GZ")
+    assert [raw.id for raw in DATASETS["bids"].find(tmp_path / "bids")] == ["sub-1"]
+    (tmp_path / "folder/images").mkdir(parents=True)
+    (tmp_path / "folder/images/a.nii.gz").symlink_to(tmp_path / "annex/a")
+    (raw,) = DATASETS["folder"].find(tmp_path / "folder")
+    assert raw.id == "a" and not raw.images["image"].exists()
+
+
+def test_a_list_of_subjects_names_those_who_are_there(tmp_path):
+    (tmp_path / "subjects.csv").write_text("id,age\na,40\nc,50\nb,50\n")
+    with pytest.raises(UsageError, match="subjects.csv: 'b' has no image"):
+        _folder(tmp_path, "images/a.nii")
+
+
+@pytest.mark.parametrize("name", ["folder", "ixi"])
+def test_a_name_that_no_table_can_hold_is_refused(tmp_path, name):
+    folder = tmp_path / ("images" if name == "folder" else "Train/ixi/t1")
+    trees.save(folder / "caf\udce9_t1.nii.gz")
+    assert set(present(tmp_path)) == {name}
+    with pytest.raises(UsageError, match=r"caf\\udce9_t1.nii.gz: the name is not UTF-8; rename it"):
+        DATASETS[name].find(tmp_path)
+
+
+def test_masks_that_were_prepared_are_found_for_their_scans(tmp_path):
+    scan = tmp_path / "images/t2/a_t2.nii.gz"
+    with pytest.raises(UsageError, match="no mask named a_t2.nii.gz, a.nii.gz or a_mask.nii.gz"):
+        find_mask(trees.save(tmp_path / "masks/b.nii").parent, scan)
+    for name in ("a_mask.nii", "a_mask.nii.gz", "a.nii", "a.nii.gz", "a_t2.nii.gz"):  # the closest last
+        wanted = trees.save(tmp_path / "masks" / name)
+        assert find_mask(tmp_path / "masks", scan) == wanted

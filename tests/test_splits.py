@@ -181,3 +181,22 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path):
     write_splits(tmp_path, {"ixi": healthy_only}, "new")
     with pytest.raises(UsageError, match="exists already"):
         write_splits(tmp_path, {"ixi": healthy_only}, "new")
+
+
+def test_who_lacks_a_modality_is_left_out_of_it_alone(tmp_path):
+    trees.write(tmp_path, "brats21")
+    for id in trees.ids("brats21", 4):
+        (tmp_path / f"Test/Brats21/t1/{id}_t1.nii.gz").unlink()
+    people = [raw.subject("t2") for raw in DATASETS["brats21"].find(tmp_path)]
+    write_splits(tmp_path, {"brats21": make_splits(people)}, "new")
+    loaded = {
+        modality: {
+            one.id
+            for split in ("val_patients", "test_patients")
+            for one in load("brats21", tmp_path, split, modality, splits="new")
+        }
+        for modality in ("t1", "t2", "flair")
+    }
+    everybody = set(trees.ids("brats21", 12))
+    assert loaded["t2"] == loaded["flair"] == everybody
+    assert loaded["t1"] == everybody - set(trees.ids("brats21", 4))

@@ -35,6 +35,7 @@ FAULTS = {
     "leak-id": "one person in two splits",
     "leak-content": "the same voxels in two splits",
     "bad-table": "a split table that cannot be read",
+    "bad-name": "a file that belongs to no image, or two for one",
     # in preparation
     "no-mask": "a scan with its skull whose brain nothing tells",
     "unregistered": "a scan that could not be brought onto the template, or onto another scan of its subject",

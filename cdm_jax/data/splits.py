@@ -5,9 +5,9 @@ from pathlib import Path
 
 from cdm_jax.data.datasets import DATASETS, Dataset
 from cdm_jax.data.datasets.leak_free import make_splits, split_and_fold
-from cdm_jax.data.datasets.subject import Subject
+from cdm_jax.data.datasets.subject import MODALITIES, Subject
 from cdm_jax.data.datasets.table import COLUMNS, to_csv
-from cdm_jax.data.datasets.tree import in_modality
+from cdm_jax.data.datasets.tree import in_modality, locate
 from cdm_jax.errors import UsageError, choose
 from cdm_jax.folders import atomic_folder
 
@@ -50,10 +50,11 @@ def _tables(root: Path, name: str, splits: Splits) -> Iterator[tuple[str, str]]:
             rows = [_row(root, dataset, subject) for subject in subjects]
             yield dataset.splits[split].format(fold=fold), to_csv(COLUMNS, rows)
     images = {subject.id: _below(root, subject.image) for subjects in splits.values() for subject in subjects}
-    for modality, file in dataset.available.items():
-        paths = {id: root / in_modality(path, modality).lstrip("/") for id, path in sorted(images.items())}
+    for modality in MODALITIES if dataset.places else ():
+        paths = {id: locate(root, in_modality(path, modality)) for id, path in sorted(images.items())}
         there = [{"0": f"{id}_{modality}.nii.gz"} for id, path in paths.items() if path.is_file()]
-        yield file, to_csv(("0",), there)
+        if modality in dataset.available or 0 < len(there) < len(images):
+            yield dataset.available_table(modality), to_csv(("0",), there)
 
 
 def _row(root: Path, dataset: Dataset, subject: Subject) -> dict[str, object]:

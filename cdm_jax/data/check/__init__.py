@@ -6,6 +6,7 @@ file.py       one file, looked at alone            -> Opened
 subject.py    a subject's files side by side       -> Facts
 outliers.py   scans unlike nearly all others
 leaks.py      who, or what, stands twice
+copies.py     who stays where, of those in two data sets
 fault.py      what is said about a fault, and the way out
 listing.py    all of them as text or JSON
 """

@@ -54,9 +54,10 @@ def gather(dataset: str, rows: Sequence[Row], raws: Iterable[Raw], modality: str
 
 def people(rows: Iterable[Row], raws: Iterable[Raw]) -> list[Subject]:
     """Everybody once, with one image of whatever modality, those with none left out."""
-    scanned = [raw.subject(next(iter(raw.images))) for raw in raws]
-    scanned += [row.subject for row in rows if row.subject.image.is_file()]
-    return [subject for _, subject in sorted({s.id: s for s in scanned if s}.items())]
+    known = [row.subject for row in rows]  # tables say more than places, so they come first
+    known += [subject for raw in raws for name in raw.images if (subject := raw.subject(name))]
+    there = {subject.id: subject for subject in reversed(known) if subject.image.is_file()}
+    return [subject for _, subject in sorted(there.items())]
 
 
 def _needed(rows: Iterable[Row]) -> set[str]:

@@ -52,6 +52,7 @@ WAYS_OUT = {
     "leak-id": _DIVIDE,
     "leak-content": _DIVIDE,
     "bad-table": "correct the table",
+    "bad-name": "rename it, or keep one of the two; until then nothing else of its data set is checked",
 }
 """Code -> what to do about it."""
 

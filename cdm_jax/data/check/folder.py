@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 from cdm_jax.data.check.cases import Case, gather, people
+from cdm_jax.data.check.copies import keep_one, twins_in
 from cdm_jax.data.check.fault import Fault
 from cdm_jax.data.check.leaks import copies, leaks_by_content, leaks_by_id
 from cdm_jax.data.check.outliers import outliers
@@ -28,7 +28,7 @@ class Report:
       faults: in order of file and code.
       files, subjects: how many were looked at.
       people: {data set: everybody once}.
-      twins: pairs of ids whose images have the same voxels.
+      copies: groups of (data set, id) whose images have the same voxels.
     """
 
     root: Path
@@ -36,7 +36,7 @@ class Report:
     files: int
     subjects: int
     people: dict[str, list[Subject]]
-    twins: list[tuple[str, str]]
+    copies: list[list[tuple[str, str]]]
 
     @property
     def errors(self) -> int:
@@ -71,7 +71,7 @@ def check(
       workers: threads that read; memory is that of as many subjects.
       max_gb: largest size of a volume.
     Raises:
-      UsageError: no such folder, no data set in it, or files that cannot be told apart by their names.
+      UsageError: no such folder, or no data set in it.
     """
     root = Path(root)
     if workers < 1:
@@ -92,19 +92,23 @@ def check(
         files=len({file for case in cases for file in case.files}),
         subjects=len({(case.dataset, case.person) for case in cases}),
         people={name: contents.people for name, contents in found.items()},
-        twins=[(a.id, b.id) for group in groups for a, b in pairwise(group)],
+        copies=[[(fact.dataset, fact.id) for fact in group] for group in groups],
     )
 
 
 def write_leak_free(report: Report, folder: str) -> list[Path]:
     """Write stratified folds of everybody in which no person and no image stands on two sides; their tables.
 
+    Whose scans lie in two data sets stays in the first of them alone; stderr says who.
+
     Raises:
       UsageError: nobody has a scan; as `write_splits`.
     """
     if not any(report.people.values()):
         raise UsageError(f"{report.root}: nobody there has a scan, so there is nobody to divide")
-    splits = {name: make_splits(people, twins=report.twins) for name, people in report.people.items()}
+    kept = keep_one(report.people, report.copies)
+    twins = {name: twins_in(name, report.people, report.copies) for name in kept}
+    splits = {name: make_splits(people, twins=twins[name]) for name, people in kept.items()}
     return write_splits(report.root, splits, folder)
 
 
@@ -120,7 +124,10 @@ def _choose(root: Path, dataset: str | None, splits: str) -> dict[str, Dataset]:
 
 
 def _contents(root: Path, name: str, dataset: Dataset, modality: str | None, splits: str) -> Contents:
-    raws = dataset.find(root)
+    try:
+        raws = dataset.find(root)
+    except UsageError as error:
+        return Contents([], [], [], [_scan_fault(error)])
     seen = {there for raw in raws for there in raw.images}
     modalities = [m for m in MODALITIES if m in seen] if seen and ANY not in seen else MODALITIES
     if modality is not None:
@@ -129,6 +136,13 @@ def _contents(root: Path, name: str, dataset: Dataset, modality: str | None, spl
     if rows and not faults:
         raws = []  # the tables say which scans there are
     return Contents(rows, gather(name, rows, raws, modality), people(rows, raws), faults)
+
+
+def _scan_fault(error: UsageError) -> Fault:
+    """What keeps a data set's files from being told apart: a file's name, or a table beside them."""
+    file, _, what = str(error).partition(": ")
+    table = Path(file).suffix in (".csv", ".tsv", ".json")
+    return Fault(Path(file), "bad-table" if table else "bad-name", "", what.partition(";")[0])
 
 
 def _check_cases(cases: Iterable[Case], workers: int, max_gb: float) -> tuple[set[Fault], list[Facts]]:

@@ -1,7 +1,7 @@
 """Which subjects are in a BIDS dataset, or in a derivative of one?
 
 ROOT/sub-01[/ses-1]/anat/sub-01[_ses-1]_T1w.nii.gz        also T2w, FLAIR
-ROOT/[derivatives/NAME/]sub-01/anat/*_desc-brain_mask     or label-brain; a lesion's: label-L, -R, -lesion, desc-*lesion
+ROOT/[derivatives/NAME/]sub-01/anat/*_desc-brain_mask     or label-brain; label-L, -R, -WMH, -lesion, desc-*lesion
 ROOT/participants.tsv                                     optional; age, and group or diagnosis
 
 Each session, and each of several acquisitions or runs, is a subject of its own; `Subject.person` binds them.
@@ -31,7 +31,7 @@ UNKNOWN = {"", "n/a", "na", "nan"}
 def scan(root: Path) -> list[Raw]:
     """Every session of the dataset; see the head of this file.
 
-    Who is healthy: as participants.tsv says, or else who has no lesion mask.
+    Who is healthy: as participants.tsv says, or else who has no lesion mask in any session or space.
 
     Raises:
       UsageError: several files for one image or mask, none of them better than the others.
@@ -44,7 +44,7 @@ def scan(root: Path) -> list[Raw]:
         sub = next(iter(images.values())).entities["sub"]
         mask, lesion = (choose_mask(candidates.get(sub, []), images) for candidates in (masks, lesions))
         age, healthy = people.get(sub, (None, None))
-        patient = lesion is not None if healthy is None else not healthy
+        patient = sub in lesions if healthy is None else not healthy
         paths = {modality: file.path for modality, file in images.items()}
         found.append(Raw(id, paths, mask, lesion, int(patient), age))
     return found

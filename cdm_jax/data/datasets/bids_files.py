@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdm_jax.data.datasets.subject import VOLUME, stem
+from cdm_jax.data.datasets.subject import stem
+from cdm_jax.data.datasets.volumes import list_volumes
 from cdm_jax.errors import UsageError
 
 SUFFIXES = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair"}
@@ -26,9 +27,9 @@ class File:
 
 def list_files(root: Path) -> list[File]:
     """The anatomical files of the dataset, then those of the derivatives inside it."""
-    bases = [root, *sorted(root.glob("derivatives/*"))]
+    bases = [root, *sorted(root.glob("derivatives/[!.]*"))]
     paths = [(path, base) for base in bases for place in ("sub-*/anat", "sub-*/ses-*/anat")
-             for path in sorted(base.glob(f"{place}/*.nii*")) if VOLUME.search(path.name)]  # fmt: skip
+             for folder in sorted(base.glob(place)) for path in list_volumes(folder)]  # fmt: skip
     return [_file(path, base) for path, base in paths if path.name.startswith("sub-")]
 
 
@@ -38,14 +39,19 @@ def _file(path: Path, base: Path) -> File:
 
 
 def choose_images(files: Iterable[File]) -> dict[str, dict[str, File]]:
-    """{id: {modality: file}}, of several the preprocessed ones in their own space."""
+    """{id: {modality: file}}, of several those in the space of a lesion mask, preprocessed, in their own space."""
+    files = list(files)
+    lesions = by_person(filter(is_lesion_mask, files))
     scans: dict[tuple[str, str], list[File]] = {}
     for file in files:
         if file.suffix in SUFFIXES:
             scans.setdefault((file.session, SUFFIXES[file.suffix]), []).append(file)
     images: dict[str, dict[str, File]] = {}
     for (session, modality), several in scans.items():
-        best = [file for file in several if _rank(file) == min(map(_rank, several))]
+        spaces = {mask.entities.get("space") for mask in lesions.get(several[0].entities["sub"], [])
+                  if mask.entities.get("ses") in (None, several[0].entities.get("ses"))}  # fmt: skip
+        ranks = [(file.entities.get("space") not in spaces, *_rank(file)) for file in several]
+        best = [file for file, rank in zip(several, ranks, strict=True) if rank == min(ranks)]
         for file in best:
             id = session if len(best) == 1 else "_".join([session, *_distinction(file)])
             if modality in images.setdefault(id, {}):
@@ -68,7 +74,8 @@ def is_brain_mask(file: File) -> bool:
 
 def is_lesion_mask(file: File) -> bool:
     label, desc = (file.entities.get(key, "").lower() for key in ("label", "desc"))
-    return file.suffix in ("mask", "roi") and (label in ("l", "r") or "lesion" in label + desc)
+    lesion = label in ("l", "r", "wmh") or "lesion" in label + desc
+    return lesion and file.suffix in ("mask", "roi", "dseg")
 
 
 def by_person(files: Iterable[File]) -> dict[str, list[File]]:
@@ -84,6 +91,7 @@ def choose_mask(candidates: list[File], images: dict[str, File]) -> Path | None:
     for image in images.values():
         fitting = [mask for mask in candidates if _fits(mask, image)]
         fitting = [mask for mask in fitting if mask.base == image.base] or fitting
+        fitting = [mask for mask in fitting if mask.suffix == "mask"] or fitting
         if len(fitting) > 1:
             raise _ambiguous(*fitting[:2])
         if fitting:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cdm_jax.data.datasets.subject import MODALITIES, Raw, Subject, subject_id
+from cdm_jax.data.datasets.subject import MODALITIES, Raw, Subject, stem, subject_id
 from cdm_jax.data.datasets.table import Person, read_people
 from cdm_jax.data.datasets.tree import in_modality, locate, read_split
+from cdm_jax.data.datasets.volumes import list_volumes
 from cdm_jax.errors import choose
 
 PEOPLE = "subjects.csv"
@@ -39,7 +40,14 @@ class Dataset:
     ) -> list[Subject]:
         """The subjects of one split; see `read_split`."""
         name = choose(self.splits, split, "split").format(fold=fold)
-        return read_split(root, name, modality, self.available.get(modality), splits, require)
+        available = self.available_table(modality)
+        needed = modality in self.available or Path(root, splits, available).is_file()
+        return read_split(root, name, modality, available if needed else None, splits, require)
+
+    def available_table(self, modality: str) -> str:
+        """The table of the scans that exist in `modality`; optional where `available` does not name it."""
+        own = f"{next(iter(self.splits.values())).partition('_')[0]}_avail_{modality}.csv"
+        return self.available.get(modality, own)
 
     def listed(self, path: str) -> str:
         """How a table names the image at `path`: as the T1 scan, whatever the modality."""
@@ -69,15 +77,12 @@ def find_place(root: Path, place: str) -> Iterator[Raw]:
     images: dict[str, dict[str, Path]] = {}
     folder = locate(root, place)
     for modality in MODALITIES:
-        for path in sorted((folder / modality).glob(f"*_{modality}.nii*")):
-            images.setdefault(subject_id(path.name), {})[modality] = path
+        for path in list_volumes(folder / modality):
+            if stem(path).lower().endswith(f"_{modality}"):
+                images.setdefault(subject_id(path.name), {})[modality] = path
     people = read_people(folder / PEOPLE)
+    masks, segs = ({stem(path): path for path in list_volumes(folder / kind)} for kind in ("mask", "seg"))
     for id, scans in sorted(images.items()):
-        mask, seg = (_beside(folder / kind, f"{id}_{kind}") for kind in ("mask", "seg"))
+        mask, seg = masks.get(f"{id}_mask"), segs.get(f"{id}_seg")
         age = people.get(id, Person()).age
         yield Raw(id, scans, mask, seg, label=int(place.startswith("Test/")), age=age)
-
-
-def _beside(folder: Path, stem: str) -> Path | None:
-    found = (folder / f"{stem}{suffix}" for suffix in (".nii.gz", ".nii"))
-    return next((path for path in found if path.is_file()), None)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cdm_jax.data.datasets.subject import VOLUME, Raw
+from cdm_jax.data.datasets.volumes import list_volumes
 from cdm_jax.errors import UsageError
 
 Files = dict[str, dict[str, Path]]
@@ -30,10 +31,10 @@ def collect(root: Path, pattern: str, beside: str = "") -> Files:
       UsageError: two files of one id say the same of themselves.
     """
     found: Files = {}
-    for path in sorted(root.rglob("*.nii*")):
+    for path in list_volumes(root, deep=True):
         name = re.fullmatch(pattern, VOLUME.sub("", path.name), re.IGNORECASE)
         folders = path.relative_to(root).parts[:-1]
-        if name and VOLUME.search(path.name) and path.is_file() and beside not in folders:
+        if name and beside not in folders:
             files = found.setdefault(name[1] or path.parent.name, {})
             refuse_second(path, files.get(name[2].lower()))
             files[name[2].lower()] = path

@@ -7,7 +7,9 @@ from pathlib import Path
 MODALITIES = ("t1", "t2", "flair")
 ANY = "image"
 """Stands for the modality of an image whose place does not tell it."""
-MODALITY = "(?i:t1|t2|flair)"
+MODALITY = "(?i:t1w?|t2w?|flair)"
+VISIT = re.compile(r"[_-](ses|run)(\d|-\w).*$", re.IGNORECASE)
+"""What an id has after the person: `_ses1`, `_ses-02_run-1`."""
 VOLUME = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
 
@@ -24,9 +26,9 @@ class Subject:
 
     @property
     def person(self) -> str:
-        """Who was scanned: the `sub-XX` of a BIDS id, which may go on with session and run; else the id."""
+        """Who was scanned: the `sub-XX` of a BIDS id, else the id, up to its session or run."""
         found = re.match(r"sub-[A-Za-z0-9]+", self.id)
-        return found.group() if found else self.id
+        return found.group() if found else VISIT.sub("", self.id)
 
 
 @dataclass(frozen=True)

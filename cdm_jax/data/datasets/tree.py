@@ -67,7 +67,7 @@ def _subject(root: Path, table: Path, row: dict[str, str], modality: str | None)
 def in_modality(path: str, modality: str) -> str:
     """The path of the same person's scan in `modality`: its folder and the file name's suffix replaced."""
     path = re.sub(rf"(?<=/){MODALITY}(?=/)", modality, path)
-    return re.sub(rf"(?<=[_-]){MODALITY}(?=\.nii(\.gz)?$)", modality, path)
+    return re.sub(rf"(?<=[_-]){MODALITY}(?=(?i:\.nii(\.gz)?)$)", modality, path)
 
 
 def locate(root: Path, path: str) -> Path:

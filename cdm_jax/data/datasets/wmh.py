@@ -5,7 +5,8 @@ from pathlib import Path
 
 from cdm_jax.data.datasets.dataset import Dataset
 from cdm_jax.data.datasets.download import Download, refuse_second
-from cdm_jax.data.datasets.subject import Raw
+from cdm_jax.data.datasets.subject import Raw, stem
+from cdm_jax.data.datasets.volumes import list_volumes
 
 WMH = Dataset(
     splits={
@@ -24,7 +25,7 @@ def _scan(root: Path) -> list[Raw]:
     Of the labels only 1 is a white matter hyperintensity; 2 is other pathology.
     """
     found: dict[str, Raw] = {}
-    for seg in sorted(root.rglob("wmh.nii*")):
+    for seg in (path for path in list_volumes(root, deep=True) if stem(path).lower() == "wmh"):
         id = _id(seg.parent)
         refuse_second(seg, found[id].seg if id in found else None)
         found[id] = Raw(id, _images(seg.parent), None, seg, label=1, age=None, seg_values=(1,))
@@ -34,8 +35,8 @@ def _scan(root: Path) -> list[Raw]:
 def _images(case: Path) -> dict[str, Path]:
     found = {}
     for place in ("pre", "orig"):  # the later one counts
-        for modality in ("t1", "flair"):
-            for path in (case / place).glob(f"{modality.upper()}.nii*"):
+        for path in list_volumes(case / place):
+            if (modality := stem(path).lower()) in ("t1", "flair"):
                 found[modality] = path
     return found
 
