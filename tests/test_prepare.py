@@ -25,14 +25,17 @@ from cdm_jax.cli.main import main
 from cdm_jax.data import datasets
 from cdm_jax.data import volume as volumes
 from cdm_jax.data.datasets.subject import Raw
+from cdm_jax.data.volume import Volume
 from cdm_jax.errors import UsageError, VolumeError
 from cdm_jax.prepare import bias, register
 from cdm_jax.prepare.crop import brain_box, cut
 from cdm_jax.prepare.folder import alone_in
+from cdm_jax.prepare.job import make_job, work
 from cdm_jax.prepare.native import read_native, to_native
 from cdm_jax.prepare.resample import resample
 from cdm_jax.prepare.settings import make_settings
 from cdm_jax.prepare.space import Space, at_spacing
+from cdm_jax.prepare.strip import foreground
 from cdm_jax.prepare.subject import prepare
 from cdm_jax.prepare.template import Template
 from cdm_jax.prepare.transforms import chain, from_itk, invert, to_itk
@@ -649,7 +652,9 @@ def test_wrong_calls_end_with_2_and_one_line(cohort, capsys):
             "no-such-program {input} {output}",
         ),
         "none.nii.gz: no such file": (raw, "-o", data, "--template", "none.nii.gz"),
-        "none: holds nothing": (cohort / "none", "-o", data),
+        "none: no such folder": (cohort / "none", "-o", data),
+        "subjects.csv: no such folder": (raw / "subjects.csv", "-o", data),
+        "holds nothing of the layout 'wmh'": (raw, "-o", data, "--layout", "wmh"),
         "--workers": (raw, "-o", data, "--workers", -1),
     }
     for told, words in calls.items():
@@ -661,18 +666,172 @@ def test_wrong_calls_end_with_2_and_one_line(cohort, capsys):
     assert "another 'cdm prepare' is at work there" in capsys.readouterr().err
 
 
-def test_a_broken_file_fails_alone_and_leaves_nothing_old_behind(cohort, capsys):
+def test_what_fails_fails_alone_and_leaves_the_earlier_results_as_they_were(cohort, capsys):
     assert again(cohort)[0] == 0
+    whole = tree(cohort / "data")
     path = cohort / "raw/images/t1/b.nii.gz"
     path.write_bytes(path.read_bytes()[:500])
     assert again(cohort) == (4, [])
     line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("failed"))
     assert line.startswith(f"failed: b: {path}: ")
-    assert not [name for name in tree(cohort / "data") if Path(name).name.startswith("b") and "nii" in name]
-    assert (
-        cdm(
-            cohort / "raw", "-o", cohort / "data", "--steps", STILL, "--max-volume-gb", "1e-5", "--workers", 1
-        )
-        == 4
-    )
+    assert tree(cohort / "data") == whole
+    assert again(cohort, "--max-volume-gb", "1e-5", "--interpolation", "linear") == (4, [])
     assert "--max-volume-gb" in capsys.readouterr().err
+    assert tree(cohort / "data") == whole
+
+
+def test_a_brain_mask_command_that_fails_later_costs_nothing(tmp_path):
+    head(tmp_path / "raw")
+    run = (tmp_path / "raw", "-o", tmp_path / "data", "--workers", 1, "--steps", STILL, "--brain-mask-cmd")
+    assert cdm(*run, command(tmp_path, SCRIPT.format(level=45, what="inside.astype(np.uint8)"))) == 0
+    whole = tree(tmp_path / "data")
+    assert cdm(*run, "false {input} {output}") == 4
+    assert tree(tmp_path / "data") == whole
+
+
+def test_a_run_that_ends_while_old_files_are_removed_leaves_none_of_them(cohort, monkeypatch):
+    assert again(cohort)[0] == 0
+    (cohort / "raw/labels/c.nii.gz").unlink()
+    unlink, left = Path.unlink, [2]
+
+    def dying(self, missing_ok=False):
+        if "data" in self.parts and "c" in self.name.split(".")[0].split("_"):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+        unlink(self, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "unlink", dying)
+        again(cohort)
+    assert again(cohort) == (0, ["c"])
+    whole = tree(cohort / "data")
+    shutil.rmtree(cohort / "data")
+    again(cohort)
+    assert tree(cohort / "data") == whole and "labels/c.nii.gz" not in whole
+
+
+# Several raw folders.
+
+
+def test_results_of_another_raw_folder_are_not_overwritten(tmp_path, capsys):
+    data = tmp_path / "data"
+    for site, shift in (("siteA", 0.0), ("siteB", 5.0)):
+        put(tmp_path / site, "case0", shift=shift)
+    put(tmp_path / "siteC", "case1")
+    options = ("-o", data, "--workers", 1, "--steps", STILL)
+    assert cdm(tmp_path / "siteA", *options) == 0
+    whole = tree(data)
+    capsys.readouterr()
+    assert cdm(tmp_path / "siteB", *options) == 2
+    err = capsys.readouterr().err.strip()
+    assert f"from other files in {tmp_path / 'siteA'}" in err and len(err.splitlines()) == 1
+    assert tree(data) == whole
+    assert cdm(tmp_path / "siteC", *options) == 0  # other names
+    assert "no longer in RAW" not in capsys.readouterr().err
+    shutil.copytree(tmp_path / "siteA", tmp_path / "copy")
+    assert cdm(tmp_path / "copy", *options) == 0  # the same files
+    assert "done before: 1" in capsys.readouterr().out
+    (tmp_path / "siteA").rename(tmp_path / "moved")
+    put(tmp_path / "moved", "case0", shift=7.0)
+    assert cdm(tmp_path / "moved", *options) == 0
+    assert "prepared: 1" in capsys.readouterr().out
+
+
+def test_two_layouts_that_write_to_one_place_do_not_overwrite_each_other(tmp_path, capsys):
+    image = put(tmp_path / "folder", "sub-01")
+    raw = tmp_path / "bids/sub-01/anat/sub-01_T1w.nii.gz"
+    raw.parent.mkdir(parents=True)
+    shutil.copy(image, raw)
+    options = ("-o", tmp_path / "data", "--workers", 1, "--steps", STILL)
+    assert cdm(tmp_path / "folder", "--layout", "folder", *options) == 0
+    whole = tree(tmp_path / "data")
+    assert cdm(tmp_path / "bids", "--layout", "bids", *options) == 2
+    assert "sub-01_t1.nii.gz: already there from the layout 'folder'" in capsys.readouterr().err
+    assert tree(tmp_path / "data") == whole
+
+
+def test_subjects_that_left_the_raw_folder_are_named(cohort, capsys):
+    assert again(cohort)[0] == 0
+    assert "no longer" not in capsys.readouterr().err
+    for path in [*(cohort / "raw").rglob("a.nii.gz"), *(cohort / "raw").rglob("c.nii.gz")]:
+        path.unlink()
+    (cohort / "raw/subjects.csv").write_text("id,age\nb,40\n")
+    assert again(cohort, "--interpolation", "linear") == (0, ["b"])
+    assert "2 subjects in DATA are no longer in RAW: a, c\n" in capsys.readouterr().err
+
+
+def test_files_that_change_their_roles_are_prepared_again(tmp_path):
+    job = make_job(tmp_path / "raw", tmp_path / "data", make_settings("folder", steps=STILL.split(",")), 2.0)
+    one, two = (put(tmp_path / "raw", id, shift=shift, mask=False) for id, shift in (("x", 0.0), ("y", 9.0)))
+    seg = tmp_path / "raw/labels/x.nii.gz"
+    (tmp_path / "data").mkdir()
+
+    def made(t1, t2, values=()):
+        outcome = work(job, Raw("a", {"t1": t1, "t2": t2}, None, seg, 1, None, values))
+        assert not outcome.reason
+        return not outcome.kept, volumes.read(tmp_path / "data/images/t1/a_t1.nii.gz").array.max()
+
+    (first, before), (second, _), (swapped, after) = made(one, two), made(one, two), made(two, one)
+    assert (first, second, swapped) == (True, False, True) and after - before == pytest.approx(9, abs=0.1)
+    assert made(two, one, (1,))[0] and not made(two, one, (1,))[0]
+
+
+# What may be doubted, what is read between the lines.
+
+
+def test_a_mask_from_the_foreground_is_put_to_the_reader(tmp_path):
+    put(tmp_path / "raw", "a", mask=False)
+    put(tmp_path / "raw", "b")
+    steps = "strip, resample ,crop"
+    assert cdm(tmp_path / "raw", "-o", tmp_path / "data", "--workers", 1, "--steps", steps) == 0
+    notes = {
+        id: json.loads((tmp_path / f"data/manifest/folder/{id}.json").read_text())["notes"] for id in "ab"
+    }
+    question = "mask from the foreground: is the scan skull-stripped?"
+    assert question in notes["a"] and question not in notes["b"]
+    assert question in (tmp_path / "data/quality_folder.html").read_text()
+
+
+@pytest.mark.parametrize(("radius", "fits"), [(81, True), (83, False)])  # 2226 ml, 2395 ml
+def test_a_foreground_larger_than_a_brain_is_a_head(radius, fits):
+    affine = nib.affines.from_matvec(np.diag([4.0] * 3), [-120.0] * 3)
+    ball = np.linalg.norm(world((61, 61, 61), affine), axis=-1) < radius
+    scan = Volume(np.float32(100 * ball), affine, (4.0, 4.0, 4.0), nib.Nifti1Header(), Path("a.nii.gz"))
+    if fits:
+        assert foreground(scan).sum() == ball.sum()
+    else:
+        with pytest.raises(VolumeError, match="not skull-stripped"):
+            foreground(scan)
+
+
+def test_the_scan_with_the_mask_leads_to_the_template(tmp_path, registered, monkeypatch):
+    """T1's header puts it elsewhere than T2, on whose grid the mask lies."""
+    affine, shape = GRIDS["isotropic"]
+    away = nib.affines.from_matvec(np.eye(3), [200.0, 0, 0])
+    points = world(shape, affine)
+    t1, t2, mask = (
+        save(tmp_path / f"raw/{name}.nii.gz", array, at)
+        for name, array, at in (
+            ("t1", image_at(points) * brain_at(points), away @ affine),
+            ("t2", (300 - image_at(points)) * brain_at(points), affine),
+            ("mask", brain_at(points), affine),
+        )
+    )
+    seen = []
+
+    def to_scan(scan, reference, inside):
+        seen.append((scan.path, reference.path))
+        np.testing.assert_array_equal(inside, brain_at(points))
+        return register.Registration(np.linalg.inv(away), {"metric": -1.0})
+
+    monkeypatch.setattr(register, "to_scan", to_scan)
+    raw = Raw("a", {"t1": t1, "t2": t2}, mask, None, 0, None)
+    done = prepare(
+        raw, make_settings("folder", steps=("strip", "register", "resample")), registered, tmp_path
+    )
+    assert seen == [(t1, t2)]
+    places = nib.affines.apply_affine(np.linalg.inv(MOVE), world(done.space.shape, done.space.affine))
+    assert dice(done.mask, brain_at(places)) > 0.9 and "Dice with the template" in done.notes
+    inner = ndimage.binary_erosion(done.mask, iterations=6)
+    np.testing.assert_allclose(done.scans["t1"].image[inner], image_at(places)[inner], atol=2)

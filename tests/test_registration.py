@@ -76,12 +76,18 @@ def errors(found, motion, scan, mask):
     return float(np.linalg.norm(apart, axis=1).mean()), float(angle)
 
 
+@functools.cache
+def moved_subject(index, modality, seed):
+    """(scan, mask, motion) of a subject that moved."""
+    rng = np.random.default_rng(seed)
+    motion = draw_motion(rng)
+    return *move(*subject(index, modality), motion, rng), motion
+
+
 def case(index, modality, seed):
     """(mm, degrees) between the motion that was found and the true one; Dice with the template."""
     scan, mask = subject(index, modality)
-    rng = np.random.default_rng(seed)
-    motion = draw_motion(rng)
-    moved, moved_mask = move(scan, mask, motion, rng)
+    moved, moved_mask, motion = moved_subject(index, modality, seed)
     after = register.to_template(moved, moved_mask, template(), stripped=True)
     found = np.linalg.inv(after.matrix) @ unmoved(index, modality).matrix
     return *errors(found, motion, scan, mask), after.facts["dice"]
@@ -112,6 +118,38 @@ def test_a_scan_of_the_same_head_is_aligned_wherever_its_header_puts_it():
         found = register.to_scan(moved, reference, mask)
         millimetres, degrees = errors(np.linalg.inv(found.matrix), true, reference, mask)
         assert millimetres < 1 and degrees < 1
+
+
+def turned(scan, mask, axis, degrees):
+    """The scan as a header shows it that turns it about the brain's centre."""
+    centre = nib.affines.apply_affine(scan.affine, ndimage.center_of_mass(mask))
+    turn = Rotation.from_euler(axis, degrees, degrees=True).as_matrix()
+    return volume(scan.array, nib.affines.from_matvec(turn, centre - turn @ centre) @ scan.affine)
+
+
+def test_a_tilt_that_leads_the_first_start_astray_is_found_from_the_second():
+    scan, mask, _ = moved_subject(*CASES[0])
+    tilted = turned(scan, mask, "y", 30)
+    found = register.to_template(tilted, mask, template(), stripped=True)
+    assert found.facts["dice"] > 0.93
+
+
+def test_a_header_that_turns_the_brain_upside_down_is_refused(monkeypatch):
+    scan, mask, _ = moved_subject(*CASES[0])
+    monkeypatch.setattr(register, "LEAST_OVERLAP", 0.7)  # which upside down it still has
+    with pytest.raises(VolumeError, match="orientation looks wrong") as caught:
+        register.to_template(turned(scan, mask, "x", 180), mask, template(), stripped=True)
+    assert caught.value.code == "unregistered" and "\n" not in str(caught.value)
+
+
+def test_what_itk_says_last_is_the_reason(monkeypatch):
+    def fails(*_):
+        raise RuntimeError("Exception thrown in Execute:\nITK ERROR: All samples map outside\n")
+
+    scan, mask = subject(1, "t1")
+    monkeypatch.setattr(register, "climb", fails)
+    with pytest.raises(VolumeError, match="template failed: ITK ERROR: All samples map outside$"):
+        register.to_template(scan, mask, template(), stripped=True)
 
 
 def test_a_mask_that_is_no_brain_is_refused_in_one_line():

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--workers must not be negative, --max-volume-gb must be above 0")
     settings = make_settings(
         args.layout or guess_layout(args.raw),
-        steps=[step for step in args.steps.split(",") if step],
+        steps=[step.strip() for step in args.steps.split(",") if step.strip()],
         mask_command=args.brain_mask_cmd,
         template=args.template,
         interpolation=args.interpolation,
@@ -67,6 +67,11 @@ def run(args: argparse.Namespace) -> int:
     report = prepare_all(args.raw, args.output, settings, workers=args.workers, max_gb=args.max_volume_gb)
     for outcome in report.failed:
         print(f"failed: {outcome.id}: {outcome.reason}", file=sys.stderr)
+    if report.gone:
+        count = (
+            "1 subject in DATA is" if len(report.gone) == 1 else f"{len(report.gone)} subjects in DATA are"
+        )
+        print(f"{count} no longer in RAW: {', '.join(report.gone)}", file=sys.stderr)
     kept = sum(outcome.kept for outcome in report.outcomes)
     made = len(report.outcomes) - kept - len(report.failed)
     print(f"prepared: {made}, done before: {kept}, failed: {len(report.failed)}")

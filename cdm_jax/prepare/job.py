@@ -13,6 +13,7 @@ from cdm_jax.data.output import write_grid
 from cdm_jax.errors import CdmError
 from cdm_jax.files import write_json
 from cdm_jax.prepare import manifest
+from cdm_jax.prepare.claims import below, raw_files
 from cdm_jax.prepare.settings import Settings
 from cdm_jax.prepare.sidecar import describe, sidecar_path
 from cdm_jax.prepare.space import new_header
@@ -65,22 +66,20 @@ def work(job: Job, raw: Raw) -> Outcome:
     """Prepare a subject unless it is done; never raises for what is wrong with its files."""
     subject = job.data, job.settings.layout, raw.id
     try:
-        inputs = {_below(path, job.source): manifest.file_hash(path) for path in _files(raw)}
-        done = manifest.read_done(*subject, job.parameters, inputs)
+        made_from = _made_from(job, raw)
+        done = manifest.read_done(*subject, made_from)
         if done is not None:
             return Outcome(raw.id, done, kept=True)
-        if manifest.manifest_path(*subject).exists():
-            _outdate_page(job)
-            manifest.forget(*subject)
         with _one_thread():
             prepared = prepare(raw, job.settings, job.template, job.data, job.max_gb)
         _outdate_page(job)
-        return Outcome(raw.id, _write(job, raw, prepared, inputs))
+        manifest.forget(*subject)  # only now: what fails leaves the earlier results as they were
+        return Outcome(raw.id, _write(job, raw, prepared, made_from))
     except (CdmError, OSError, MemoryError, RuntimeError) as error:  # RuntimeError: what ITK raises
         return Outcome(raw.id, reason=" ".join(str(error).split()) or type(error).__name__)
 
 
-def _write(job: Job, raw: Raw, prepared: PreparedSubject, inputs: dict[str, str]) -> dict:
+def _write(job: Job, raw: Raw, prepared: PreparedSubject, made_from: dict) -> dict:
     """Images, mask, label map and sidecars; last, over all of them, the manifest."""
     made_by = {"parameters": job.parameters, "versions": manifest.versions()}
     header = new_header(prepared.space, prepared.code)
@@ -89,9 +88,9 @@ def _write(job: Job, raw: Raw, prepared: PreparedSubject, inputs: dict[str, str]
     places = {kind: target(job.settings.layout, raw.id, kind) for kind in labels}
     for modality, file in images.items():
         scan = prepared.scans[modality]
-        raw_file = _below(raw.images[modality], job.source)
+        raw_file = below(raw.images[modality], job.source)
         write_grid(job.data / file, scan.image, header)
-        facts = describe(scan, prepared.space, raw_file, inputs[raw_file], made_by)
+        facts = describe(scan, prepared.space, raw_file, made_from["inputs"][raw_file], made_by)
         write_json(sidecar_path(job.data / file), facts)
     for kind, file in places.items():
         write_grid(job.data / file, labels[kind], header)
@@ -102,11 +101,24 @@ def _write(job: Job, raw: Raw, prepared: PreparedSubject, inputs: dict[str, str]
         **places,
         "notes": prepared.notes,
         **made_by,
-        "inputs": inputs,
+        **made_from,
+        "raw_root": str(job.source.resolve()),
     }
     return manifest.write(
         job.data, job.settings.layout, raw.id, facts, [*images.values(), *places.values(), *sidecars]
     )
+
+
+def _made_from(job: Job, raw: Raw) -> dict:
+    """What decides whether a subject must be done again: options, files, and which file is which."""
+    inputs = {file: manifest.file_hash(job.source / file) for file in raw_files(raw, job.source)}
+    roles = raw.images | {"mask": raw.mask, "seg": raw.seg}
+    return {
+        "parameters": job.parameters,
+        "inputs": inputs,
+        "roles": {role: below(path, job.source) for role, path in roles.items() if path is not None},
+        "seg_values": list(raw.seg_values),
+    }
 
 
 def _outdate_page(job: Job) -> None:
@@ -123,12 +135,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-
-
-def _files(raw: Raw) -> list[Path]:
-    return [path for path in (*raw.images.values(), raw.mask, raw.seg) if path is not None]
-
-
-def _below(path: Path, source: Path) -> str:
-    """How a raw file is named: from the raw folder on, so that this may move."""
-    return path.relative_to(source).as_posix() if path.is_relative_to(source) else str(path)

@@ -31,21 +31,25 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_done(data: Path, layout: str, id: str, parameters: dict, inputs: dict[str, str]) -> dict | None:
+def read_done(data: Path, layout: str, id: str, made_from: dict) -> dict | None:
     """The manifest of a subject that need not be done again, else None.
 
     Args:
-      parameters, inputs: what it would be made from now, inputs as {file: hash}.
+      made_from: the manifest's facts that decide, as they are now: parameters, inputs {file: hash}, roles
+        {modality, mask or seg: file}.
     """
-    facts = _read(manifest_path(data, layout, id))
-    if facts is None or facts["parameters"] != parameters or facts["inputs"] != inputs:
+    facts = read(manifest_path(data, layout, id))
+    if facts is None or any(facts.get(name) != value for name, value in made_from.items()):
         return None
     return facts if all(_stands(data / file, value) for file, value in facts["outputs"].items()) else None
 
 
 def forget(data: Path, layout: str, id: str) -> None:
-    """Remove what an earlier run made of the subject, so that nothing old stands beside what is made now."""
-    facts = _read(manifest_path(data, layout, id))
+    """Remove what an earlier run made of the subject, so that nothing old stands beside what is made now.
+
+    The manifest goes last: killed before, the next run finds files missing and still knows which are left.
+    """
+    facts = read(manifest_path(data, layout, id))
     for file in facts["outputs"] if facts else ():
         (data / file).unlink(missing_ok=True)
     manifest_path(data, layout, id).unlink(missing_ok=True)
@@ -58,7 +62,8 @@ def write(data: Path, layout: str, id: str, facts: dict, files: list[str]) -> di
     return facts
 
 
-def _read(path: Path) -> dict | None:
+def read(path: Path) -> dict | None:
+    """A manifest, None where there is none or it is damaged."""
     try:
         facts = json.loads(path.read_text())
         return facts if {"parameters", "inputs", "outputs"} <= facts.keys() else None

@@ -70,8 +70,13 @@ def find_space(
 
 
 def _moves(scans: Scans, settings: Settings, template: Template) -> dict[str, list[dict]]:
-    """{modality: alignment with the reference, where it needs one, then registration to the template}."""
-    reference, home = scans.reference, space_of(scans.reference)
+    """{modality: alignment with the scan that leads, where it needs one, then registration to the template}.
+
+    The scan on whose grid the mask lies leads: only there is the mask sure to fit, as headers may disagree.
+    """
+    leader = scans.brain.modality
+    reference = scans.volumes[leader]
+    home = space_of(reference)
     mask = _brain_on(home, scans, dict.fromkeys(scans.volumes, np.eye(4)))
     found = register.to_template(reference, mask, template, stripped="strip" in settings.steps)
     last = _step("register", found.matrix, **found.facts)
@@ -81,7 +86,7 @@ def _moves(scans: Scans, settings: Settings, template: Template) -> dict[str, li
             moves[modality] = [last]
         else:
             found = register.to_scan(scan, reference, mask)
-            moves[modality] = [_step(f"align with {scans.name}", found.matrix, **found.facts), last]
+            moves[modality] = [_step(f"align with {leader}", found.matrix, **found.facts), last]
     return moves
 
 

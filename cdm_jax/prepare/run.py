@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cdm_jax.data.datasets.subject import Raw
 from cdm_jax.data.downloads import find, write_known
+from cdm_jax.errors import UsageError
+from cdm_jax.prepare.claims import check_claims, gone
 from cdm_jax.prepare.folder import alone_in, check_apart, check_names, remove_leftovers
 from cdm_jax.prepare.job import Job, Outcome, make_job, page_path
 from cdm_jax.prepare.quality import Row, write_page
@@ -18,10 +20,11 @@ from cdm_jax.progress import track
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What a run came to: the outcomes by subject, the quality page."""
+    """What a run came to: the outcomes by subject, the quality page; gone: prepared, but no longer in RAW."""
 
     outcomes: list[Outcome]
     page: Path
+    gone: list[str]
 
     @property
     def failed(self) -> list[Outcome]:
@@ -37,15 +40,19 @@ def prepare_all(
       data: folder of the results; settings: see `make_settings`; workers: processes, 0 for one a core.
       max_gb: largest volume that is read.
     Raises:
-      UsageError: nothing to prepare, `data` and `source` overlap or another run is at work there.
+      UsageError: nothing to prepare, `data` and `source` overlap, another run is at work there, or results
+        of other raw files would be overwritten.
       VolumeError: the template cannot be used.
     """
     source, data = Path(source), Path(data)
+    if not source.is_dir():
+        raise UsageError(f"{source}: no such folder")
     check_apart(source, data)
     raws = find(settings.layout, source)
     check_names(raws)
     job = make_job(source, data, settings, max_gb)
     with alone_in(data):
+        check_claims(source, data, settings.layout, raws)
         remove_leftovers(data, settings.layout, raws)
         came = work_all(job, raws, workers or os.cpu_count() or 1)
         outcomes = sorted(track(came, len(raws), "prepare", "subject"), key=lambda outcome: outcome.id)
@@ -69,7 +76,7 @@ def _finish(job: Job, raws: list[Raw], outcomes: list[Outcome]) -> Report:
     if not page.exists():
         rows = [row for raw in done for row in _rows(job.data, facts[raw.id])]
         write_page(page, rows, partial(track, total=len(rows), what="quality page", unit="row"))
-    return Report(outcomes, page)
+    return Report(outcomes, page, gone(job.source, job.data, job.settings.layout, raws))
 
 
 def _rows(data: Path, facts: dict) -> Iterator[Row]:

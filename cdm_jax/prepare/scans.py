@@ -15,6 +15,7 @@ from cdm_jax.prepare import strip
 from cdm_jax.prepare.settings import Settings
 
 OTHER_GRID = ("shape-mismatch", "affine-mismatch")
+FOREGROUND = "mask from the foreground"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ def _find_brain(raw, found, name, settings, scratch, max_gb) -> tuple[Label, str
         mask = strip.run_command(found[name], settings.mask_command, scratch, max_gb)
         return Label(mask, name), "mask by command"
     mask = strip.foreground(found[name]) if stripping else estimate_mask(found[name])
-    return Label(mask, name), "mask from the foreground"
+    return Label(mask, name), FOREGROUND
 
 
 def _read_label(path, found, name, max_gb, values: tuple[int, ...] = ()) -> Label:

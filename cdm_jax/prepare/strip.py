@@ -13,7 +13,7 @@ from cdm_jax.data.nifti import decode
 from cdm_jax.data.volume import Volume, read_seg
 from cdm_jax.errors import VolumeError
 
-LARGEST_BRAIN_ML = 2500  # a head has more
+LARGEST_BRAIN_ML = 2300  # a head has more; a small or cut one may not
 OUTPUT = "brain.nii.gz"
 LEFT = ("brain_mask.nii.gz", "brain_bet.nii.gz", OUTPUT)
 """What the command leaves, the mask first: HD-BET writes the stripped scan to its output, the mask beside it."""

@@ -11,11 +11,14 @@ from cdm_jax.errors import VolumeError
 from cdm_jax.prepare import bias
 from cdm_jax.prepare.place import carry, find_space, find_steps, matrix_of
 from cdm_jax.prepare.resample import resample
-from cdm_jax.prepare.scans import read_scans
+from cdm_jax.prepare.scans import FOREGROUND, read_scans
 from cdm_jax.prepare.settings import INTERPOLATIONS, Settings
 from cdm_jax.prepare.space import Space
 from cdm_jax.prepare.strip import millilitres
 from cdm_jax.prepare.template import Template
+
+DOUBTS = {FOREGROUND: ": is the scan skull-stripped?"}
+"""What is to be asked of a mask, by where it comes from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ def prepare(
         image = _image(scan, matrices[modality], space, mask, settings)
         done[modality] = Prepared(scan, image, steps[modality], matrices[modality])
     seg = None if scans.seg is None else carry(scans.seg, scans, matrices, space)
-    notes = [f"brain {millilitres(mask, space.affine):.0f} ml", scans.source]
+    notes = [f"brain {millilitres(mask, space.affine):.0f} ml", scans.source + DOUBTS.get(scans.source, "")]
     notes += [f"Dice with the template {step['dice']:.2f}" for step in steps[scans.name] if "dice" in step]
     return PreparedSubject(done, mask, seg, space, template.code if template else "scanner", "; ".join(notes))
 
