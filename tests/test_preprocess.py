@@ -360,3 +360,11 @@ def test_only_the_largest_component_is_brain():
     expected[2:12, 2:12, 2:12] = True
     assert np.array_equal(estimate_mask(volume_of(array, np.eye(4))), expected)
     assert estimate_mask(volume_of(array + 0.0, np.eye(4))).dtype == bool
+
+
+def test_voxels_too_small_to_hold_are_refused_before_they_get_memory():
+    array = np.ones((20, 20, 20), np.float32)
+    scan = volume_of(array, affine_of("RAS", (0.02, 0.02, 0.02), array.shape))
+    with pytest.raises(VolumeError, match="GB of voxels this small.*resample it") as caught:
+        preprocess(scan, array > 0)
+    assert caught.value.code == "too-large"

@@ -136,6 +136,29 @@ def test_a_changed_scan_is_prepared_anew(tmp_path, prepared):
     np.testing.assert_array_equal(found.images[0], build(tmp_path / "fresh", [other], **SETTINGS).images[0])
 
 
+def test_a_scan_that_changes_while_it_is_prepared_is_no_entry(tmp_path, monkeypatch):
+    subject, other = make_subject(tmp_path / "scans", 1), make_subject(tmp_path / "others", 2)
+    prepare = store_build.prepare_subject
+
+    def overtaken(*args, **more):
+        found = prepare(*args, **more)
+        subject.image.write_bytes(other.image.read_bytes())
+        return found
+
+    monkeypatch.setattr(store_build, "prepare_subject", overtaken)
+    with pytest.raises(VolumeError, match="it changed while it was prepared"):
+        build(tmp_path / "store", [subject], **SETTINGS)
+    assert not list((tmp_path / "store").glob("*.npy"))
+
+
+def test_a_store_that_cannot_be_written_names_the_way_out(subjects, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file/store: cannot be written; .*--config.data.store=FOLDER"):
+        build(tmp_path / "file/store", subjects, **SETTINGS)
+    with pytest.raises(UsageError, match="data.workers=0"):
+        build(tmp_path, subjects, workers=0, **SETTINGS)
+
+
 def test_hashes_are_remembered_until_a_file_changes(tmp_path, monkeypatch):
     path, known = tmp_path / "scan", {}
     path.write_bytes(b"a")
