@@ -58,6 +58,14 @@ def read_mask(path: str | os.PathLike, like: Volume, max_gb: float = 2.0) -> np.
 def read_seg(path: str | os.PathLike, like: Volume, max_gb: float = 2.0) -> np.ndarray:
     """Read the lesion labels of `like`: bool [H,W,D], the union of all labels; it may be empty.
 
+    Raises: as `read_labels`.
+    """
+    return read_labels(path, like, max_gb) > 0.5
+
+
+def read_labels(path: str | os.PathLike, like: Volume, max_gb: float = 2.0) -> np.ndarray:
+    """Read what lies on the grid of `like`, as it is: float32 [H,W,D].
+
     Raises:
       UsageError: there is no such file.
       VolumeError: unreadable, or on another grid than `like`.
@@ -73,7 +81,7 @@ def read_seg(path: str | os.PathLike, like: Volume, max_gb: float = 2.0) -> np.n
             "e.g. nilearn.image.resample_to_img(..., interpolation='nearest')"
         )
         raise VolumeError(volume.path, "affine-mismatch", reason)
-    return volume.array > 0.5
+    return volume.array
 
 
 def write(path: str | os.PathLike, array: np.ndarray, like: Volume) -> None:

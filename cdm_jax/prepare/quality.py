@@ -15,6 +15,7 @@ from scipy import ndimage
 from cdm_jax.data import volume
 from cdm_jax.errors import CdmError
 from cdm_jax.files import write_text
+from cdm_jax.prepare.strip import millilitres
 
 USUAL_ML = (800, 2200)  # of an adult's brain; that of the MNI152 template, ventricles and all, is 1883
 UNUSUAL_Z = 3.0
@@ -76,8 +77,7 @@ def _see(row: Row) -> _Seen:
         mask = volume.read_mask(row.mask, image)
     except CdmError as error:
         return _Seen(row, None, fault=str(error))
-    ml = float(mask.sum() * abs(np.linalg.det(image.affine[:3, :3])) / 1000)
-    return _Seen(row, ml, draw(image.array, mask, image.affine))
+    return _Seen(row, millilitres(mask, image.affine), draw(image.array, mask, image.affine))
 
 
 def _robust_z(ml: float | None, known: np.ndarray) -> float:

@@ -8,7 +8,6 @@ import numpy as np
 from cdm_jax.data import volume as volumes
 from cdm_jax.data.brain_mask import estimate_mask
 from cdm_jax.data.datasets.subject import MODALITIES, Raw
-from cdm_jax.data.nifti import decode
 from cdm_jax.data.volume import Volume
 from cdm_jax.errors import VolumeError
 from cdm_jax.prepare import strip
@@ -76,12 +75,10 @@ def _read_label(path, found, name, max_gb, values: tuple[int, ...] = ()) -> Labe
     order = sorted(found, key=lambda modality: modality != name)
     for modality in order:
         try:
-            voxels = volumes.read_seg(path, found[modality], max_gb)
+            labels = volumes.read_labels(path, found[modality], max_gb)
         except VolumeError as error:
             if error.code in OTHER_GRID and modality != order[-1]:
                 continue
             raise
-        if values:
-            voxels = np.isin(np.rint(decode(path, max_gb).array.reshape(voxels.shape)), values)
-        return Label(voxels, modality)
+        return Label(np.isin(np.rint(labels), values) if values else labels > 0.5, modality)
     raise AssertionError("the last one returned or raised")

@@ -9,8 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from cdm_jax.data.brain_mask import STRIPPED_SHARE, estimate_mask
-from cdm_jax.data.nifti import decode
-from cdm_jax.data.volume import Volume, read_seg
+from cdm_jax.data.volume import Volume, read_labels
 from cdm_jax.errors import VolumeError
 
 LARGEST_BRAIN_ML = 2300  # a head has more; a small or cut one may not
@@ -76,8 +75,7 @@ def is_stripped(array: np.ndarray) -> bool:
 
 def _not_zero(path: Path, scan: Volume, max_gb: float, program: str) -> np.ndarray:
     try:
-        read_seg(path, scan, max_gb)  # refuses another grid
-        return decode(path, max_gb).array.reshape(scan.array.shape) != 0
+        return read_labels(path, scan, max_gb) != 0
     except VolumeError as error:
         raise VolumeError(scan.path, error.code, f"what '{program}' wrote: {error.reason}") from error
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdm_jax.data.datasets.subject import stem
 from cdm_jax.data.datasets.volumes import list_volumes
+from cdm_jax.data.names import stem
 from cdm_jax.errors import UsageError
 
 SUFFIXES = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair"}

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cdm_jax.data.datasets.subject import MODALITIES, Raw, Subject, stem, subject_id
+from cdm_jax.data.datasets.subject import MODALITIES, Raw, Subject, subject_id
 from cdm_jax.data.datasets.table import Person, read_people
 from cdm_jax.data.datasets.tree import in_modality, locate, read_split
 from cdm_jax.data.datasets.volumes import list_volumes
+from cdm_jax.data.names import stem
 from cdm_jax.errors import choose
 
 PEOPLE = "subjects.csv"

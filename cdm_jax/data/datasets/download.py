@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdm_jax.data.datasets.subject import VOLUME, Raw
+from cdm_jax.data.datasets.subject import Raw
 from cdm_jax.data.datasets.volumes import list_volumes
+from cdm_jax.data.names import stem
 from cdm_jax.errors import UsageError
 
 Files = dict[str, dict[str, Path]]
@@ -32,7 +33,7 @@ def collect(root: Path, pattern: str, beside: str = "") -> Files:
     """
     found: Files = {}
     for path in list_volumes(root, deep=True):
-        name = re.fullmatch(pattern, VOLUME.sub("", path.name), re.IGNORECASE)
+        name = re.fullmatch(pattern, stem(path), re.IGNORECASE)
         folders = path.relative_to(root).parts[:-1]
         if name and beside not in folders:
             files = found.setdefault(name[1] or path.parent.name, {})

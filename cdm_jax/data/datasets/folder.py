@@ -16,9 +16,10 @@ from cdm_jax.data.datasets import nnunet
 from cdm_jax.data.datasets.dataset import PEOPLE
 from cdm_jax.data.datasets.download import Download, refuse_second
 from cdm_jax.data.datasets.scanned import Scanned
-from cdm_jax.data.datasets.subject import ANY, MODALITIES, MODALITY, VISIT, Raw, stem, subject_id
+from cdm_jax.data.datasets.subject import ANY, MODALITIES, MODALITY, VISIT, Raw, subject_id
 from cdm_jax.data.datasets.table import Person, read_people
 from cdm_jax.data.datasets.volumes import holds_volumes, list_volumes
+from cdm_jax.data.names import stem
 from cdm_jax.errors import UsageError
 
 FOREIGN = {"t1ce", "t1gd", "t1c", "pd", "pdw", "dwi", "adc", "swi", "bet", "brain"}

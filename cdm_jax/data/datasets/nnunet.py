@@ -4,7 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from cdm_jax.data.datasets.subject import ANY, MODALITIES, stem
+from cdm_jax.data.datasets.subject import ANY, MODALITIES
+from cdm_jax.data.names import stem
 from cdm_jax.errors import UsageError
 
 CHANNEL = re.compile(r"_(\d{4})$")

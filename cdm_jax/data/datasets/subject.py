@@ -4,13 +4,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cdm_jax.data.names import stem
+
 MODALITIES = ("t1", "t2", "flair")
 ANY = "image"
 """Stands for the modality of an image whose place does not tell it."""
 MODALITY = "(?i:t1w?|t2w?|flair)"
 VISIT = re.compile(r"[_-](ses|run)(\d|-\w).*$", re.IGNORECASE)
 """What an id has after the person: `_ses1`, `_ses-02_run-1`."""
-VOLUME = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,6 @@ class Raw:
         return Subject(self.id, image, self.mask, self.seg, self.label, self.age) if image else None
 
 
-def stem(path: Path) -> str:
-    """The file's name without its ending."""
-    return VOLUME.sub("", path.name)
-
-
 def subject_id(name: str) -> str:
     """A file name without ending and modality: the same for all scans of a person."""
-    return re.sub(rf"[_-]{MODALITY}$", "", VOLUME.sub("", name.strip()))
+    return re.sub(rf"[_-]{MODALITY}$", "", stem(name.strip()))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from cdm_jax.data.datasets.subject import VOLUME
+from cdm_jax.data.names import stem
 from cdm_jax.errors import UsageError
 
 
@@ -30,7 +30,7 @@ def _volumes(folder: Path, deep: bool) -> Iterator[Path]:
     paths = (folder.rglob("*") if deep else folder.iterdir()) if folder.is_dir() else ()
     for path in paths:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if VOLUME.search(path.name) and not hidden and not path.is_dir():
+        if stem(path) != path.name and not hidden and not path.is_dir():
             yield path
 
 

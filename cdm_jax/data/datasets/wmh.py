@@ -5,8 +5,9 @@ from pathlib import Path
 
 from cdm_jax.data.datasets.dataset import Dataset
 from cdm_jax.data.datasets.download import Download, refuse_second
-from cdm_jax.data.datasets.subject import Raw, stem
+from cdm_jax.data.datasets.subject import Raw
 from cdm_jax.data.datasets.volumes import list_volumes
+from cdm_jax.data.names import stem
 
 WMH = Dataset(
     splits={

@@ -1,7 +1,5 @@
 """How does a cohort get onto the disk?"""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -10,7 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from cdm_jax.data.datasets.phantom import PHANTOM
-from cdm_jax.data.datasets.tree import COLUMNS
+from cdm_jax.data.datasets.table import COLUMNS, to_csv
 from cdm_jax.data.phantom.anatomy import Anatomy, load_anatomy
 from cdm_jax.data.phantom.subject import make_subject, subject_age
 from cdm_jax.data.phantom.tissue import MODALITIES
@@ -72,7 +70,7 @@ def write_cohort(
         rows = [
             _row(seed, index, any(index in splits[split] for split in PATIENT_SPLITS)) for index in indices
         ]
-        write_text(Path(folder) / "splits" / name, _table(rows))
+        write_text(Path(folder) / "splits" / name, to_csv(COLUMNS, rows))
 
 
 def _tables(splits: dict[str, range]) -> dict[str, Sequence[int]]:
@@ -139,11 +137,3 @@ def _row(seed: int, index: int, patient: bool) -> dict[str, object]:
     paths = {column: f"/{path}" if path else "" for column, path in _paths(index, "t1", patient).items()}
     name = Path(paths["img_path"]).name
     return {"img_name": name, "age": subject_age(seed, index), "label": int(patient), **paths}
-
-
-def _table(rows: list[dict[str, object]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
