@@ -44,8 +44,8 @@ def dtype(config: ConfigDict) -> jnp.dtype:
 
 def encoder(config: ConfigDict, features: int | None):
     """The encoder with a head of `features`, or without one, as pretraining takes it."""
-    chosen = config.encoder
-    return make_encoder(chosen.name, features, chosen.drop_path, chosen.width, dtype(config))
+    chosen, remat = config.encoder, config.train.remat
+    return make_encoder(chosen.name, features, chosen.drop_path, chosen.width, dtype(config), remat)
 
 
 def augment(config: ConfigDict) -> Callable:
@@ -54,6 +54,11 @@ def augment(config: ConfigDict) -> Callable:
     grid = config.preprocess
     spacing = 2.0 if grid.resolution == "half" else grid.spacing  # published scans have 1 mm
     return make_augment(**settings | {"blur_std": settings["blur_std"] / spacing})
+
+
+def learning_rate(config: ConfigDict) -> optax.Schedule:
+    settings = config.train
+    return optim.make_schedule(settings.lr, settings.steps, settings.warmup, settings.cosine)
 
 
 def optimizer(config: ConfigDict) -> optax.GradientTransformation:

@@ -41,6 +41,23 @@ class DivergedError(CdmError):
     exit_code = 6
 
 
+class StoppedError(CdmError):
+    """A signal ended a run: `exit_code` is 75 where the system asked (try again), 130 where the user did."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message, exit_code)
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
+class PeerError(CdmError):
+    """Another process of the same run is gone; the same command on every host goes on from the last checkpoint."""
+
+    exit_code = 75
+
+
 def choose(table: Mapping, name: str, what: str):
     """`table[name]`, or a UsageError that lists the known names of `what`."""
     if name not in table:

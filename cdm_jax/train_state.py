@@ -7,42 +7,76 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cdm_jax.fault import Fault, look, no_fault
 from cdm_jax.objectives.loss import Objective
+from cdm_jax.pieces import Split, gradients_in_pieces
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """Parameters, BatchNorm statistics, averaged parameters (equal in shape to `params`), optimiser and step."""
+    """What the next step depends on besides its batch.
+
+    Attributes:
+      step: int32, steps taken; key: uint32 [2], bits of the run's key, from which each step folds its own.
+      params, batch_stats, opt_state: parameters, BatchNorm statistics, the optimiser's state.
+      ema: averaged parameters, equal in shape to `params`.
+      fault: the first step that gave no number; never in a checkpoint, as no checkpoint is made after it.
+    """
 
     step: jax.Array
+    key: jax.Array
     params: Any
     batch_stats: Any
     ema: Any
     opt_state: Any
+    fault: Fault
 
     @property
     def variables(self) -> dict:
         """What a sampler needs: the averaged parameters and the BatchNorm statistics."""
         return {"params": self.ema, "batch_stats": self.batch_stats}
 
+    @property
+    def trees(self) -> dict[str, Any]:
+        """What a checkpoint holds: `variables` apart from the rest, which a sampler need not read."""
+        rest = {"step": self.step, "key": self.key, "params": self.params, "opt_state": self.opt_state}
+        return {"variables": self.variables, "rest": rest}
 
-def init_state(variables: dict, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state at step 0 of a model's freshly drawn variables."""
+    def with_trees(self, trees: dict[str, Any]) -> "TrainState":
+        """This state with everything that `trees` holds."""
+        variables, rest = trees["variables"], trees["rest"]
+        return replace(self, ema=variables["params"], batch_stats=variables["batch_stats"], **rest)
+
+
+def init_state(
+    variables: dict, optimizer: optax.GradientTransformation, key: jax.Array, images: int
+) -> TrainState:
+    """The state at step 0 of a model's freshly drawn variables.
+
+    Args: key: one typed key; images: in a batch.
+    """
     params = variables["params"]
-    ema = jax.tree.map(jnp.copy, params)  # a buffer held twice could not be donated
-    return TrainState(jnp.int32(0), params, variables.get("batch_stats", {}), ema, optimizer.init(params))
+    return TrainState(
+        step=jnp.int32(0),
+        key=jax.random.key_data(key),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        ema=jax.tree.map(jnp.copy, params),  # a buffer held twice could not be donated
+        opt_state=optimizer.init(params),
+        fault=no_fault(images),
+    )
 
 
 def gradients(objective: Objective, state: TrainState, batch: dict, key: jax.Array):
-    """(loss, gradients like params, updated batch_stats) of one batch."""
+    """(losses [B], gradients like params of their mean, updated batch_stats) of one batch."""
 
     def mean_loss(params):
         losses, batch_stats = objective(params, state.batch_stats, batch, key, train=True)
-        return losses.mean(), batch_stats
+        return losses.mean(), (losses, batch_stats)
 
-    (loss, batch_stats), grads = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
-    return loss, grads, batch_stats
+    grads, (losses, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params)
+    return losses, grads, batch_stats
 
 
 def update(optimizer, state: TrainState, grads, batch_stats, ema_decay: float) -> TrainState:
@@ -59,13 +93,39 @@ def update(optimizer, state: TrainState, grads, batch_stats, ema_decay: float) -
     )
 
 
-def make_train_step(objective: Objective, optimizer: optax.GradientTransformation, ema_decay: float):
-    """train_step(state, batch, key) -> (state, {"loss", "grad_norm"}): `gradients`, then `update`."""
+def make_train_step(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    ema_decay: float,
+    *,
+    split: Split | None = None,
+    check: bool = True,
+):
+    """train_step(state, batch) -> (state, {"loss", "grad_norm", "param_norm"}): `gradients`, then `update`.
 
-    def train_step(state: TrainState, batch: dict, key: jax.Array):
-        loss, grads, batch_stats = gradients(objective, state, batch, jax.random.fold_in(key, state.step))
-        metrics = {"loss": loss, "grad_norm": optax.global_norm(grads)}
-        return update(optimizer, state, grads, batch_stats, ema_decay), metrics
+    A batch of several processes also has "stop" [B], whether a row's process was asked to, and metrics whether any.
+
+    Args:
+      split: cuts a batch into the pieces that gradients are accumulated over; None: all at once.
+      check: note the first number that is not finite in `state.fault`; off for measurements alone.
+    """
+
+    def train_step(state: TrainState, batch: dict):
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        if split is None:
+            losses, grads, batch_stats = gradients(objective, state, batch, key)
+        else:
+            losses, grads, batch_stats = gradients_in_pieces(objective, state, batch, key, split)
+        new = update(optimizer, state, grads, batch_stats, ema_decay)
+        metrics = {"loss": losses.mean(), "grad_norm": optax.global_norm(grads)}
+        if check:
+            # Norms carry every NaN and infinity of what they sum.
+            metrics["param_norm"] = optax.global_norm(new.params)
+            sound = jnp.isfinite(jnp.stack(list(metrics.values()))).all()
+            new = replace(new, fault=look(state.fault, new.step, losses, grads, new.params, sound))
+        if "stop" in batch:
+            metrics["stop"] = batch["stop"].any()
+        return new, metrics
 
     return train_step
 

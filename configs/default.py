@@ -127,8 +127,14 @@ def get_config() -> ConfigDict:
             "weight_decay": 0.0,
             "clip": 0.0,  # of the global gradient norm; 0: off
             "ema": 0.0,  # decay of the averaged parameters; 0: off
+            "devices": 0,  # how many; 0: all, or as many of one host's as divide the batch
+            "fsdp": 1,  # devices that share one copy of parameters and optimiser state; 1: each has its own
+            "accumulate": 1,  # pieces of a batch worked off one after the other: less memory, the same step
+            "remat": False,  # compute the inside of each block again on the way back: less memory, more time
             "log_every": 50,
             "eval_every": 600,  # steps between validations, each followed by a checkpoint
+            "save_every": 0,  # steps between further checkpoints; 0: none but those
+            "keep_best": 1,  # checkpoints kept by validation loss, besides the last two
         }
     )
     config.sampler = ConfigDict(

@@ -76,9 +76,9 @@ def trained(name, steps=50):
     variables = drawn(model, batch["image"])
     optimizer = optax.adam(1e-2)
     step = jax.jit(make_train_step(OBJECTIVES[name](model), optimizer, 0.0))
-    state, losses = init_state(variables, optimizer), []
+    state, losses = init_state(variables, optimizer, KEY, images=2), []
     for _ in range(steps):
-        state, metrics = step(state, batch, KEY)
+        state, metrics = step(state, batch)
         losses.append(float(metrics["loss"]))
     return losses, {"params": state.params}
 

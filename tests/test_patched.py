@@ -45,12 +45,11 @@ class Model:
 
     def apply(self, variables, *inputs, method=None, mutable=(), rngs=None):
         if method == "encode":
-            return inputs[0]
-        if method == "predict":
-            x_t, t, image = inputs
-            return self.predict(image, x_t, t)
-        image, x_t, t, _ = inputs
-        return self.predict(image, x_t, t), {}
+            output = inputs[0]
+        else:
+            x_t, t, image = inputs[:3]
+            output = self.predict(image, x_t, t)
+        return (output, {}) if mutable else output
 
 
 @cache

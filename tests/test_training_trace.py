@@ -52,12 +52,13 @@ def trace():
     settings = {"prediction": "x0", "loss": "l1", "p2_gamma": 0.0, "shared": True}
     objective = OBJECTIVES["cddpm"](model, make_schedule(), NOISES["gaussian"], **settings)
     optimizer = make_optimizer(GOLDEN["meta"]["lr"], STEPS)
-    state, key = init_state(golden_variables(model), optimizer), jax.random.key(0)
+    key = jax.random.key(0)
+    state = init_state(golden_variables(model), optimizer, key, images=4)
 
     @jax.jit
     def step(state, batch):
-        loss, grads, batch_stats = gradients(objective, state, batch, key)
-        return update(optimizer, state, grads, batch_stats, 0.0), loss, grads
+        losses, grads, batch_stats = gradients(objective, state, batch, key)
+        return update(optimizer, state, grads, batch_stats, 0.0), losses.mean(), grads
 
     losses, first = [], None
     for number in range(STEPS):

@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from cdm_jax import build
+from cdm_jax.errors import UsageError
 from cdm_jax.methods.method import Method
 from cdm_jax.models.autoencoder import Autoencoder
 from cdm_jax.models.denoising import DenoisingUNet
@@ -15,6 +16,8 @@ def autoencoder(title: str, objective: str, module: type) -> Method:
     """The method of a module whose attributes, and an objective whose settings, are keys of `config.autoencoder`."""
 
     def network(config: ConfigDict):
+        if config.train.remat:
+            raise UsageError(f"config.train.remat: {title} has no blocks to compute again; leave it False")
         return module(**build.accepted(module, config.autoencoder), dtype=build.dtype(config))
 
     def settings(config: ConfigDict) -> dict:

@@ -30,6 +30,7 @@ def network(config: ConfigDict) -> CDDPM:
         conditioning=config.model.conditioning,
         dtype=build.dtype(config),
         convolve=choose(CONVOLUTIONS, config.model.convolution, "convolution"),
+        remat=config.train.remat,
     )
     return CDDPM(unet=unet, encoder=build.encoder(config, features) if conditioned(config) else None)
 

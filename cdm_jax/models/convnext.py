@@ -52,6 +52,7 @@ class ConvNeXt(nn.Module):
       drop_path: stochastic depth of the last block, growing linearly from 0 at the first; needs the rng
         "drop_path" in training when above 0.
       dtype: of the computation; parameters, statistics and the output are float32.
+      remat: keep only what enters each block, and compute its inside again on the way back (Chen et al. 2016).
 
     Source: Liu et al. 2022, section 2 and table 9; Tian et al. 2023, section 3 (hidden patches).
     """
@@ -61,6 +62,7 @@ class ConvNeXt(nn.Module):
     width: int = 96
     drop_path: float = 0.0
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -96,7 +98,8 @@ class ConvNeXt(nn.Module):
         before, last = sum(self.depths[:stage]), max(sum(self.depths) - 1, 1)
         for i in range(self.depths[stage]):
             rate = self.drop_path * (before + i) / last
-            h = Block(rate, self.dtype, name=f"stage{stage}_{i}")(h, train, active)
+            kind = nn.remat(Block, static_argnums=(2,)) if self.remat else Block  # 2: train
+            h = kind(rate, self.dtype, name=f"stage{stage}_{i}")(h, train, active)
         return h
 
 

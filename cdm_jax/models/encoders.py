@@ -25,11 +25,17 @@ ENCODERS = {
 
 
 def make_encoder(
-    name: str, features: int | None, drop_path: float = 0.0, width: int = 64, dtype: jnp.dtype = jnp.float32
+    name: str,
+    features: int | None,
+    drop_path: float = 0.0,
+    width: int = 64,
+    dtype: jnp.dtype = jnp.float32,
+    remat: bool = False,
 ) -> ResNet | ConvNeXt:
     """Encoder module image[B,H,W,1] -> cond[B,features]; `features` None: the pyramid of its stages.
 
     Raises:
       UsageError: no encoder of that name.
     """
-    return choose(ENCODERS, name, "encoder")(features=features, drop_path=drop_path, width=width, dtype=dtype)
+    encoder = choose(ENCODERS, name, "encoder")
+    return encoder(features=features, drop_path=drop_path, width=width, dtype=dtype, remat=remat)

@@ -68,6 +68,7 @@ class ResNet(nn.Module):
       width: channels of the first stage, doubled at every further one; 64 in the paper.
       drop_path: stochastic depth of the last block, growing linearly from 0 at the first; needs the rng
         "drop_path" in training when above 0.
+      remat: keep only what enters each block, and compute its inside again on the way back (Chen et al. 2016).
       dtype: of the computation; parameters are float32, statistics and the output too or, if that is wider, dtype.
 
     Source: He et al. 2016, table 1; the last BatchNorm scale of each block starts at 0 (Goyal et al. 2017);
@@ -80,6 +81,7 @@ class ResNet(nn.Module):
     width: int = 64
     drop_path: float = 0.0
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -113,8 +115,9 @@ class ResNet(nn.Module):
         for i in range(self.depths[stage]):
             stride = 2 if stage > 0 and i == 0 else 1
             rate = self.drop_path * (before + i) / last
-            block = Block(self.width * 2**stage, stride, self.bottleneck, rate, self.dtype,
-                          name=f"layer{stage + 1}_{i}")  # fmt: skip
+            kind = nn.remat(Block, static_argnums=(2,)) if self.remat else Block  # 2: train
+            block = kind(self.width * 2**stage, stride, self.bottleneck, rate, self.dtype,
+                         name=f"layer{stage + 1}_{i}")  # fmt: skip
             h = block(h, train, active)
         return h
 

@@ -39,6 +39,7 @@ class UNet(nn.Module):
         or "both" a spatial transformer stands in place of every self-attention.
       dropout: rate inside the residual blocks; needs the rng "dropout" in training when above 0.
       convolve: a value of `CONVOLUTIONS`, for the residual blocks.
+      remat: keep only what enters each block, and compute its inside again on the way back (Chen et al. 2016).
       dtype: of the computation; parameters, normalisation, softmax and the output are float32.
 
     Source: Dhariwal and Nichol 2021, section 3; condition as in Behrendt et al. 2025 (arXiv 2312.04215).
@@ -54,6 +55,7 @@ class UNet(nn.Module):
     dropout: float = 0.0
     dtype: jnp.dtype = jnp.float32
     convolve: Callable = jax.lax.conv_general_dilated
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -125,7 +127,8 @@ class UNet(nn.Module):
         return h
 
     def _residual(self, channels: int, name: str, resample=None) -> ResidualBlock:
-        return ResidualBlock(channels, resample, self.dropout, self.dtype, self.convolve, name=name)
+        block = nn.remat(ResidualBlock, static_argnums=(3,)) if self.remat else ResidualBlock  # 3: train
+        return block(channels, resample, self.dropout, self.dtype, self.convolve, name=name)
 
     def _attend(self, h: jax.Array, tokens: jax.Array | None, name: str) -> jax.Array:
         """The one place that decides which kind of attention stands between the residual blocks."""

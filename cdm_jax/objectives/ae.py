@@ -14,8 +14,11 @@ def ae(model, *, loss: str) -> Objective:
     """
     distance = choose(PIXEL_LOSSES, loss, "loss")
 
-    def objective(params, batch_stats, batch, key, train=True):
-        image_hat = model.apply({"params": params}, batch["image"], train)
-        return distance(image_hat - batch["image"]).mean(axis=(1, 2, 3)), batch_stats
+    def whole(params, batch_stats, batch, key, train):
+        return None, batch["image"], batch_stats
 
-    return objective
+    def each(params, cond, image, key, train):
+        image_hat = model.apply({"params": params}, image, train)
+        return distance(image_hat - image).mean(axis=(1, 2, 3))
+
+    return Objective(whole, each)

@@ -30,10 +30,13 @@ def dae(model, *, loss: str, noise_std: float, noise_size: int) -> Objective:
     """
     distance = choose(PIXEL_LOSSES, loss, "loss")
 
-    def objective(params, batch_stats, batch, key, train=True):
+    def whole(params, batch_stats, batch, key, train):
         image = batch["image"]
         eps = noise_std * coarse(keys_by_id(key, batch["id"]), image.shape, cell=noise_size)
-        image_hat = model.apply({"params": params}, image + eps * foreground(batch), train)
-        return distance(image_hat - image).mean(axis=(1, 2, 3)), batch_stats
+        return None, {"image": image, "noisy": image + eps * foreground(batch)}, batch_stats
 
-    return objective
+    def each(params, cond, rows, key, train):
+        image_hat = model.apply({"params": params}, rows["noisy"], train)
+        return distance(image_hat - rows["image"]).mean(axis=(1, 2, 3))
+
+    return Objective(whole, each)

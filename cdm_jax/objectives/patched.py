@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from cdm_jax.diffusion import Noise, to_model_range
 from cdm_jax.noise import keys_by_id
-from cdm_jax.objectives.apply import apply_model
+from cdm_jax.objectives.apply import encode, predict
 from cdm_jax.objectives.loss import Objective
 from cdm_jax.objectives.noising import diffusion_loss, draw_noising, noised
 from cdm_jax.patches import grid_boxes, inside
@@ -35,7 +35,7 @@ def patched(
     Raises: UsageError: the boxes do not fit. Source: Behrendt et al. 2023 (arXiv 2303.03758), section 3.
     """
 
-    def objective(params, batch_stats, batch, key, train=True):
+    def whole(params, batch_stats, batch, key, train):
         image = batch["image"]
         height, width = image.shape[1:3]
         t, eps = draw_noising(schedule, noise, key, batch, shared)
@@ -44,11 +44,15 @@ def patched(
         mask = jax.vmap(inside, (0, None, None))(box, height, width)
         x_t, target = noised(schedule, image, t, eps, prediction)
         x_t = jnp.where(mask, x_t, to_model_range(image))
-        predicted, batch_stats = apply_model(model, params, batch_stats, key, image, x_t, t, train)
-        predicted = jnp.where(mask, predicted, target)
-        return diffusion_loss(schedule, predicted, target, t, loss=loss, p2_gamma=p2_gamma), batch_stats
+        cond, batch_stats = encode(model, params, batch_stats, key, image, train)
+        return cond, {"x_t": x_t, "t": t, "target": target, "mask": mask}, batch_stats
 
-    return objective
+    def each(params, cond, rows, key, train):
+        predicted = predict(model, params, key, rows["x_t"], rows["t"], cond, train)
+        predicted = jnp.where(rows["mask"], predicted, rows["target"])
+        return diffusion_loss(schedule, predicted, rows["target"], rows["t"], loss=loss, p2_gamma=p2_gamma)
+
+    return Objective(whole, each)
 
 
 def draw_boxes(key: jax.Array, ids: jax.Array, boxes: jax.Array) -> jax.Array:

@@ -21,14 +21,15 @@ def spark(model: SparK, *, mask_ratio: float) -> Objective:
     Raises (when called): UsageError, see `draw_active`. Source: Tian et al. 2023, section 3.
     """
 
-    def objective(params, batch_stats, batch, key, train=True):
+    def whole(params, batch_stats, batch, key, train):
         image = to_multiple(batch["image"])
         active = draw_active(keys_by_id(key, batch["id"]), image, mask_ratio)
         reconstruction, batch_stats = apply_model(model, params, batch_stats, key, image, active, train)
         inside = to_multiple(jnp.ones_like(batch["image"], bool))
-        return hidden_loss(image, reconstruction, active, inside), batch_stats
+        return hidden_loss(image, reconstruction, active, inside), {}, batch_stats
 
-    return objective
+    # Every layer of the encoder normalises over the batch, so that nothing is left to do image by image.
+    return Objective(whole, lambda params, losses, rows, key, train: losses, divisible=False)
 
 
 def hidden_loss(image, reconstruction, active, inside=True) -> jax.Array:

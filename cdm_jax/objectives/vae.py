@@ -36,11 +36,14 @@ def vae(model, *, loss: str, kl_weight: float) -> Objective:
     def latent_noise(key, ids):
         return jax.vmap(lambda of_image: jax.random.normal(of_image, (model.latent,)))(keys_by_id(key, ids))
 
-    def objective(params, batch_stats, batch, key, train=True):
-        image = batch["image"]
+    def whole(params, batch_stats, batch, key, train):
         eps = latent_noise(key, batch["id"]) if train else None
-        image_hat, mean, log_var = model.apply({"params": params}, image, eps)
-        kl = kl_to_standard_normal(mean, log_var) / math.prod(image.shape[1:])
-        return distance(image_hat - image).mean(axis=(1, 2, 3)) + kl_weight * kl, batch_stats
+        return None, {"image": batch["image"], "eps": eps}, batch_stats
 
-    return objective
+    def each(params, cond, rows, key, train):
+        image = rows["image"]
+        image_hat, mean, log_var = model.apply({"params": params}, image, rows["eps"])
+        kl = kl_to_standard_normal(mean, log_var) / math.prod(image.shape[1:])
+        return distance(image_hat - image).mean(axis=(1, 2, 3)) + kl_weight * kl
+
+    return Objective(whole, each)
