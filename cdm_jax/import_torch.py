@@ -1,18 +1,16 @@
 """How does a checkpoint of the published PyTorch code become a model folder of ours?"""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from cdm_jax import build, checkpoint, methods, parity, provenance
+from cdm_jax import checkpoint, methods, parity, provenance
 from cdm_jax import config as configs
 from cdm_jax.architecture import PRETRAINING, below, find_networks, infer
 from cdm_jax.configs import default
@@ -23,7 +21,7 @@ from cdm_jax.folders import atomic_folder, refuse_used
 from cdm_jax.parity import Difference
 from cdm_jax.torch_file import TorchFile, read_torch
 from cdm_jax.torch_import import IGNORED, from_torch, torch_name
-from cdm_jax.train_state import init_state
+from cdm_jax.trainer import make_trainer
 from cdm_jax.weights import ENCODER_FILE, encoder_template, write_encoder
 
 
@@ -128,10 +126,10 @@ def write(folder: Path, imported: Imported, source: Path) -> None:
         write_encoder(folder / ENCODER_FILE, imported.variables)
     else:
         configs.write(folder / "config.json", imported.config)
-        optimizer = build.optimizer(imported.config)
-        fresh = jax.jit(lambda variables: init_state(variables, optimizer))(imported.variables)
-        with checkpoint.manager(folder) as checkpoints:
-            checkpoint.save(checkpoints, replace(fresh, step=jnp.int32(imported.step)), val_loss=math.inf)
+        fresh = make_trainer(imported.config).init(imported.variables)
+        with checkpoint.writer(folder) as writer:
+            trees = replace(fresh, step=jnp.int32(imported.step)).trees
+            writer.save(imported.step, trees, {"val_loss": None, "best": []})
     taken = [f"{name} -> {ours}\n" for name, ours in imported.names.items()]
     write_text(
         folder / "key_map.txt", "".join([*taken, *(f"{name} left out\n" for name in imported.left_out)])
