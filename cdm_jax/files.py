@@ -32,6 +32,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink()
 
 
+def sweep(folder: str | os.PathLike) -> None:
+    """Remove what killed processes left half-written in `folder`; for its only user."""
+    for left in Path(folder).glob(".tmp-*"):
+        if left.is_file():
+            left.unlink(missing_ok=True)
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write `text` to `path` atomically."""
     with atomic_path(path) as temporary:

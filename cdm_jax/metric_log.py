@@ -9,13 +9,26 @@ from cdm_jax.files import write_text
 
 
 def read(path: Path) -> list[dict]:
-    """All records of a JSON-lines file; none if it does not exist."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """All whole records of a JSON-lines file; none if it does not exist."""
+    return (
+        [record for line in path.read_text().splitlines() if (record := _record(line))]
+        if path.exists()
+        else []
+    )
+
+
+def _record(line: str) -> dict | None:
+    """The record of a line; None for half a line, which a killed run may leave."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "step" in record else None
 
 
 def rewind(path: Path, step: int) -> None:
-    """Drop every record past `step`, which a resumed run will write again."""
-    kept = [record for record in read(path) if record["step"] <= step]
+    """Drop every record past `step`, which a resumed run will write again; what happened to the run stays."""
+    kept = [record for record in read(path) if record["step"] <= step or "event" in record]
     if path.exists():
         write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 

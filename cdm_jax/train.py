@@ -1,177 +1,179 @@
 """A training run from prepared volumes to checkpoints."""
 
-import json
-import math
+import contextlib
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from cdm_jax import build, checkpoint, methods, metric_log, provenance
+from cdm_jax import build, checkpoint, goodput, hosts, methods, profiling, provenance, trackers
 from cdm_jax import config as configs
+from cdm_jax.checkpoint.folder import finished
 from cdm_jax.data import pipeline
 from cdm_jax.data.store import Store
-from cdm_jax.data.to_device import to_device
-from cdm_jax.errors import DivergedError, UsageError, choose
-from cdm_jax.files import write_json, write_text
+from cdm_jax.errors import CheckpointError, DivergedError, StoppedError, choose
+from cdm_jax.files import sweep, write_json, write_text
 from cdm_jax.graft import Graft, graft_encoder
-from cdm_jax.progress import Progress
-from cdm_jax.report.progress import draw_progress, draw_rows
-from cdm_jax.train_state import TrainState, init_state, make_train_step
+from cdm_jax.keeper import Keeper, loss_in
+from cdm_jax.lock import locked
+from cdm_jax.loop import Hooks, run_steps
+from cdm_jax.mesh import meet
+from cdm_jax.quietly import no_space, one_line
+from cdm_jax.resume import Start, choose_start, refuse_another_run, refuse_other_subjects
+from cdm_jax.stopping import Stop, stop_on_signals
+from cdm_jax.train_state import TrainState
+from cdm_jax.trainer import Trainer, make_trainer
 from cdm_jax.validation import make_validation
-
-ALTERABLE = {"train.steps", "data.store", "data.workers", "data.max_volume_gb"}
-"""Keys under which a run may go on with another value: they change nothing in what was done."""
+from cdm_jax.watch import AnyWatch, watched
 
 
-def train(config: ConfigDict, workdir: str | Path, *, resume: str = "auto") -> float:
+def train(
+    config: ConfigDict,
+    workdir: str | Path,
+    *,
+    resume: str = "auto",
+    log: Sequence[str] = (),
+    profile: str = "",
+) -> float:
     """Train the model of `config` in `workdir`; returns the last validation loss.
 
     Args:
-      resume: "auto" continues a run that stands in `workdir` and else starts one, "never" refuses a used
-        folder, "must" refuses an empty one.
+      resume: "auto" continues a run that stands in `workdir` and else starts one, "never" refuses a used folder,
+        "must" refuses an empty one; the folder of another run, or one checkpoint of it, to go on from in a new folder.
+      log: trackers, keys of `trackers.TRACKERS`; profile: steps to trace, see `profiling.steps`.
     Raises:
-      UsageError: data missing, or `workdir` holds a run that `resume` or its config forbids to touch.
-      DivergedError: the loss became NaN or infinite; nothing of that step is saved.
+      UsageError: data missing, another trainer at work, or a run that `resume` or the config forbids to touch.
+      CheckpointError: the checkpoint to start from is damaged, or a checkpoint cannot be kept.
+      DivergedError: a loss, gradient or parameter was not finite; nothing of that step is saved.
+      StoppedError: a signal ended the run after its step was saved. PeerError: another process of it is gone.
     """
     workdir = Path(workdir)
-    refuse_another_run(workdir, config, resume)
-    train_store, val_store = build.stores(config, "train", "val")
-    facts = {"train": train_store.ids, "val": val_store.ids}
-    refuse_other_subjects(workdir, facts)
-    network, optimizer = methods.model(config), build.optimizer(config)
-    objective = methods.objective(config, network)
-    step_once = jax.jit(make_train_step(objective, optimizer, config.train.ema), donate_argnums=0)
-    validate = make_validation(config, network, objective, val_store)
-    variables, graft = start(config, network, objective, workdir)
-
-    # From here on nothing in the config can be refused: what cannot run leaves nothing behind.
-    configs.write(workdir / "config.json", config)
-    write_json(workdir / "run.json", provenance.environment() | facts)
-    if graft:
-        write_text(workdir / "graft.txt", graft.listing())
-        print(f"{config.encoder.init}: {graft}; the names stand in {workdir}/graft.txt", file=sys.stderr)
-
-    with checkpoint.manager(workdir) as checkpoints:
-        state = init_state(variables, optimizer)
-        if checkpoints.latest_step() is not None:
-            state = checkpoint.restore(checkpoints, state)
-
-        log = workdir / "metrics.jsonl"
-        metric_log.rewind(log, int(state.step))
-
-        def keep(state: TrainState, records: list[dict]) -> None:
-            val_loss, pictures = validate(state)
-            metric_log.append(log, *records, {"step": int(state.step), "val_loss": val_loss})
-            checkpoint.save(checkpoints, state, val_loss)
-            write_text(workdir / "metrics.csv", metric_log.to_csv(metric_log.read(log)))
-            draw_progress(workdir / "progress.png", metric_log.read(log), pictures.pop("progress"))
-            for name, rows in pictures.items():
-                draw_rows(workdir / f"{name}.png", rows)
-
-        run_steps(config, state, step_once, train_store, keep)
-    return [record["val_loss"] for record in metric_log.read(log) if "val_loss" in record][-1]
+    trackers.check(log)
+    profiling.steps(profile)
+    lock = locked(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
+    with stop_on_signals() as stop, lock, hosts.peers_watched(), full_disk_told(workdir):
+        began = time.monotonic()
+        job, start = prepared(config, workdir, resume)
+        return run(job, workdir, start, stop, log=log, profile=profile, began=began)
 
 
-def refuse_another_run(workdir: Path, config: ConfigDict, resume: str) -> None:
-    """Raises: UsageError: the run that stands in `workdir` is another, or `resume` forbids what there is."""
-    kept = workdir / "config.json"
-    used = kept.exists()
-    if resume == "must" and not used:
-        raise UsageError(f"{workdir}: holds no run to resume")
-    if resume == "never" and used:
-        raise UsageError(f"{workdir}: holds a run already; choose another folder or --resume=auto")
-    if used:
-        before, now = configs.flatten(configs.read(kept)), configs.flatten(config)
-        differing = [key for key in now if now[key] != before[key] and key not in ALTERABLE]
-        if differing:
-            raise UsageError(
-                f"{workdir}: holds a run with another {', '.join(differing)}; choose another folder"
-            )
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is trained on what: nothing in it depends on where or whether the run was begun.
 
-
-def refuse_other_subjects(workdir: Path, facts: dict[str, list[str]]) -> None:
-    """Raises: UsageError: the run in `workdir` began with other subjects: some it learnt may validate or test now."""
-    kept = workdir / "run.json"
-    before = json.loads(kept.read_text()) if kept.exists() else {}
-    for split, ids in facts.items():
-        if apart := sorted(set(ids) ^ set(before.get(split, ids))):
-            raise UsageError(
-                f"{workdir}: the run began with other subjects in '{split}' ({len(apart)} differ, such as {apart[0]}); "
-                "start a new one, and keep splits by 'cdm check DATA --write-splits'"
-            )
-
-
-def start(config: ConfigDict, network, objective, workdir: Path) -> tuple[dict, Graft | None]:
-    """The variables a run starts from, with the encoder of `config.encoder.init` if it names one.
-
-    Raises: UsageError: settings that the network or the objective refuses; CheckpointError: see `graft_encoder`.
+    Attributes: validate: see `make_validation`; store: the training volumes; subjects: ids by split.
     """
+
+    trainer: Trainer
+    validate: Callable[[TrainState], tuple[float, dict]]
+    store: Store
+    subjects: dict[str, list[str]]
+
+
+def prepared(config: ConfigDict, workdir: Path, resume: str) -> tuple[Job, Start]:
+    """The job of a config, and where it starts; everything that may be refused is refused here."""
     choose(pipeline.SLICES, config.data.slices, "slices")
-    variables = methods.init_variables(config, network)
-    height, width, _ = config.preprocess.shape
-    batch = {
-        "image": jax.ShapeDtypeStruct((config.train.batch, height, width, 1), jnp.float32),
-        "mask": jax.ShapeDtypeStruct((config.train.batch, height, width, 1), bool),
-        "id": jax.ShapeDtypeStruct((config.train.batch,), jnp.int32),
-    }
-    jax.eval_shape(objective, *variables.values(), batch, jax.random.key(0))
-    begun = any((workdir / "checkpoints").glob("[0-9]*"))
-    return (
-        (variables, None)
-        if begun or not config.encoder.init
-        else graft_encoder(variables, config.encoder.init)
-    )
+    refuse_another_run(workdir, config, resume)
+    train_store, val_store = stores(config)
+    subjects = {"train": train_store.ids, "val": val_store.ids}
+    start = choose_start(workdir, resume)
+    refuse_other_subjects(start.run or workdir, subjects)
+    trainer = make_trainer(config)
+    return Job(trainer, make_validation(trainer, val_store), train_store, subjects), start
 
 
-def run_steps(
-    config: ConfigDict, state: TrainState, step_once: Callable, store: Store, keep: Callable
-) -> None:
-    """Take the steps that are left; `keep(state, records)` validates, logs and saves along the way."""
-    settings, first = config.train, int(state.step)
-    data = pipeline.batches(
-        store,
-        start_step=first,
-        seed=config.seed,
-        batch=settings.batch,
-        slices=config.data.slices,
-        brain_only=config.data.brain_only,
-    )
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    records, began, note = [], time.monotonic(), ""
-    steps = range(first + 1, settings.steps + 1)
-    with closing(data), Progress(settings.steps, "train", "step", start=first) as progress:
-        for step, batch in zip(steps, to_device(map(inputs, data)), strict=False):  # data have no end
-            state, metrics = step_once(state, batch, key)
-            if step % settings.log_every == 0 or step == settings.steps:
-                loss = finite(metrics["loss"], step)
-                rate = settings.batch * (step - first) / (time.monotonic() - began)
-                grad_norm = float(metrics["grad_norm"])
-                records.append(
-                    {"step": step, "loss": loss, "grad_norm": grad_norm, "slices_per_second": rate}
-                )
-                note = f"loss {loss:.4f}"
-            if step % settings.eval_every == 0 or step == settings.steps:
-                finite(metrics["loss"], step)
-                keep(state, records)
-                records = []
-            progress.advance(note)
+def run(
+    job: Job,
+    workdir: Path,
+    start: Start,
+    stop: Stop,
+    *,
+    log: Sequence[str] = (),
+    profile: str = "",
+    began: float,
+) -> float:
+    """Take the steps that are left; arguments, result and errors as of `train`. began: on the monotonic clock."""
+    config = job.trainer.config
+    state, facts, graft = begin(job.trainer, start)
+    if start.run == workdir and start.step >= config.train.steps:
+        print(f"{start}; no step is left", file=sys.stderr)
+        return loss_in(facts)
+    meet("checked")  # from here on nothing can be refused: what cannot run has left nothing behind
+    checkpoint.sweep(workdir)
+    if jax.process_index() == 0:
+        sweep(workdir)
+        configs.write(workdir / "config.json", config)
+        write_json(workdir / "run.json", provenance.environment() | job.subjects)
+        if graft:
+            write_text(workdir / "graft.txt", graft.listing())
+    clock = goodput.Goodput(workdir / goodput.NAME, start.step, began=began)
+    with (
+        watched(workdir, config, clock, start.step, log) as watch,
+        profiling.profiled(profile, workdir / "profile") as trace,
+        outcome(watch),
+        checkpoint.writer(workdir) as writer,
+        stop.deferred(),
+    ):
+        watch.event(start.step, str(start))
+        if graft:
+            watch.event(0, f"{config.encoder.init}: {graft}; the names stand in {workdir}/graft.txt")
+        keeper = Keeper(writer, job.validate, watch, clock, facts, config.train.keep_best)
+        run_steps(job.trainer, state, start.step, job.store, Hooks(watch, keeper, stop, clock, trace))
+        keeper.finish()
+    return keeper.val_loss
 
 
-def inputs(batch: dict) -> dict:
-    """What a training step takes of a batch."""
-    return {name: batch[name] for name in ("image", "mask", "id")}
+def stores(config: ConfigDict) -> list:
+    """Training and validation volumes; process 0 prepares what is missing first, so that no two do the same."""
+    if jax.process_index() == 0:
+        found = build.stores(config, "train", "val")
+    meet("prepared")
+    return found if jax.process_index() == 0 else build.stores(config, "train", "val")
 
 
-def finite(loss: jax.Array, step: int) -> float:
-    """The loss as a float, or DivergedError."""
-    if not math.isfinite(value := float(loss)):
-        raise DivergedError(
-            f"the loss is {value} at step {step}: lower config.train.lr or set config.train.clip"
-        )
-    return value
+def begin(trainer: Trainer, start: Start) -> tuple[TrainState, dict, Graft | None]:
+    """The state to start from, what its checkpoint says of it, and what came from `config.encoder.init` if it did.
+
+    Raises: CheckpointError: see `checkpoint.restore` and `graft_encoder`; UsageError: a model without an encoder.
+    """
+    if start.run is not None:
+        trees, facts = checkpoint.restore(start.run, start.step, trainer.abstract.trees)
+        return trainer.resumed(trees), facts, None
+    if not trainer.config.encoder.init:
+        return trainer.init(None), {}, None
+    variables = methods.init_variables(trainer.config, trainer.network)
+    variables, graft = graft_encoder(variables, trainer.config.encoder.init)
+    return trainer.init(variables), {}, graft
+
+
+@contextlib.contextmanager
+def outcome(watch: AnyWatch) -> Iterator[None]:
+    """Tell `watch` how the block ended."""
+    try:
+        yield
+    except StoppedError as error:
+        watch.ended("interrupted" if error.exit_code == 130 else "preempted", str(error))
+        raise
+    except BaseException as error:
+        watch.ended("diverged" if isinstance(error, DivergedError) else "failed", one_line(error))
+        raise
+    watch.ended("finished")
+
+
+@contextlib.contextmanager
+def full_disk_told(workdir: Path) -> Iterator[None]:
+    """Raises: CheckpointError: in place of any error that a full disk or quota stands behind."""
+    try:
+        yield
+    except Exception as error:
+        if no_space(error) is None:
+            raise
+        there = finished(workdir)  # of this process alone: the others may be gone
+        kept = f"the checkpoint of step {there[-1]} is whole" if there else "nothing was saved yet"
+        raise CheckpointError(
+            f"{workdir}: no space left; {kept}. Free some, and the same command goes on"
+        ) from error

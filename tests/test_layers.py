@@ -12,7 +12,8 @@ FLOORS = [
     for names in (
         # 0: numbers, and what needs nothing of ours
         """errors files folders differences progress schedule noise metrics anomaly metric_log provenance
-        compilation median buckets overlap sharding exported torch_pickle torch_file torch_reference""",
+        compilation median buckets overlap sharding exported torch_pickle torch_file torch_reference
+        mesh fault hosts lock stopping quietly goodput tracker trackers profiling status""",
         # 1: parts
         """models.layers models.winograd models.transformer models.unet models.batch_norm models.resnet
         models.convnext models.encoders models.spark models.spark_decoder models.autoencoder models.vae
@@ -23,9 +24,10 @@ FLOORS = [
         # 2: composition
         "models.cddpm diffusion patches samplers reconstruct data.pipeline data.to_device prepare",
         # 3: state
-        "train_state optim objectives checkpoint torch_import architecture weights",
+        "train_state pieces optim objectives checkpoint torch_import architecture weights",
         # 4: jobs
-        """config configs build variants methods graft calibration validation train detection detector detect
+        """config configs build variants methods graft calibration trainer validation watch keeper loop resume
+        train runs dry_run detection detector detect
         evaluate export import_torch parity demo bench doctor report""",
         # 5: door
         "cli __main__ __init__",
@@ -34,7 +36,7 @@ FLOORS = [
 
 HEAVY = {"grain", "nibabel", "nilearn", "SimpleITK", "matplotlib", "ml_collections"}
 LIGHT = {"models", "samplers", "noise", "schedule", "diffusion", "reconstruct", "objectives", "train_state",
-         "optim", "checkpoint", "torch_import"}  # fmt: skip
+         "optim", "checkpoint", "torch_import", "pieces", "mesh", "fault"}  # fmt: skip
 
 
 def modules() -> dict[str, Path]:

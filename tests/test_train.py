@@ -7,20 +7,18 @@ import jax
 import numpy as np
 import pytest
 
-from cdm_jax import build, checkpoint, methods, metric_log
+from cdm_jax import checkpoint, methods, metric_log
 from cdm_jax.data import pipeline
 from cdm_jax.data.store import Store
 from cdm_jax.errors import CheckpointError, DivergedError, UsageError
 from cdm_jax.evaluate import warn_of_leaks
 from cdm_jax.train import train
-from cdm_jax.train_state import init_state
+from cdm_jax.trainer import make_trainer
 
 
 def last_state(config, workdir):
-    network = methods.model(config)
-    state = init_state(methods.init_variables(config, network), build.optimizer(config))
-    with checkpoint.manager(workdir) as checkpoints:
-        return checkpoint.restore(checkpoints, state)
+    like = make_trainer(config).abstract.trees
+    return checkpoint.restore(workdir, checkpoint.steps(workdir)[-1], like)
 
 
 def test_the_run_leaves_what_a_person_needs(tiny_run):
@@ -94,8 +92,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_is_not_saved(tiny_config, tmp
     monkeypatch.setattr(pipeline, "batches", lambda store, start_step, **settings: spoilt(store, **settings))
     with pytest.raises(DivergedError, match="step 4"):
         train(tiny_config(), tmp_path)
-    with checkpoint.manager(tmp_path) as checkpoints:
-        assert checkpoints.all_steps() == [2]
+    assert checkpoint.steps(tmp_path) == [2]
 
 
 def test_bfloat16_computes_the_same_loss_to_its_precision(tiny_config):

@@ -14,6 +14,7 @@ VERBS = {
     "prepare": "bring downloaded scans to one grid: strip, register, resample, crop, correct the bias",
     "pretrain": "pretrain an encoder by masked image modelling (SparK)",
     "train": "train a model on healthy volumes",
+    "runs": "list training runs with their state",
     "evaluate": "choose a threshold on validation cases and score the test cases",
     "detect": "find anomalies in NIfTI volumes",
     "bench": "train and score several methods under one budget",
@@ -49,7 +50,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run `cdm`; returns its exit code.
 
-    0 done, 2 usage, 3 faults in the data, 4 volumes failed, 5 checkpoint unusable, 6 diverged, 130 interrupted.
+    0 done, 2 usage, 3 faults in the data, 4 volumes failed, 5 checkpoint unusable, 6 diverged, 75 stopped by the
+    system or by the loss of another process (try again), 130 interrupted.
     """
     args, rest = parser().parse_known_args(arguments)
     try:
