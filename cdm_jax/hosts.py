@@ -1,30 +1,15 @@
 """How do processes on several hosts become one run that ends when one of them is gone?"""
 
-import atexit
-import contextlib
-import ctypes
 import os
-import signal
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterator
 
 import jax
 
-from cdm_jax.errors import CdmError, PeerError, StoppedError, UsageError
+from cdm_jax.errors import UsageError
+from cdm_jax.peers import end, give_up, on_abort, peers_watched
 
-GRACE = 5.0
-"""Seconds that a process whose runtime gives up has for ending by itself, with its own message."""
-
-LOST = (
-    "gloo", "connection closed", "connection reset", "connection refused", "socket closed", "broken pipe",
-    "unavailable", "heartbeat", "disconnected", "unhealthy", "coordination service", "coordination_service",
-    "deadline_exceeded", "barrier", "remote process exited", "ncclremoteerror", "ncclsystemerror", "preempted",
-)  # fmt: skip
-"""What stands (in small letters) in the error of a collective whose other side is gone."""
-
-_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
+__all__ = ["peers_watched", "start"]
 
 
 def start(
@@ -56,7 +41,7 @@ def start(
     late = (
         f"cdm: not all processes came together within {patience:.0f} s; start them all, with the same options"
     )
-    _on_abort(lambda: _end(late, UsageError.exit_code))
+    on_abort(lambda: end(late, UsageError.exit_code))
     try:
         jax.distributed.initialize(
             coordinator,
@@ -70,30 +55,7 @@ def start(
         raise UsageError(f"the processes of the run cannot be joined: {_line(error)}") from error
     if not coordinator and "JAX_LOCAL_DEVICE_IDS" not in os.environ and _alone_on_host():
         jax.config.update("jax_cuda_visible_devices", "all")  # JAX takes one a process under SLURM and MPI
-    _on_abort(_give_up)
-
-
-@contextlib.contextmanager
-def peers_watched() -> Iterator[None]:
-    """Turn the failure of a collective, because another process is gone, into PeerError.
-
-    To be put around all that follows `start`. A process that fails in here leaves without waiting for the others,
-    which then learn of it at once; without other processes nothing changes.
-    Raises: PeerError: another process is gone.
-    """
-    try:
-        yield
-    except StoppedError:
-        raise  # all processes stop together
-    except BaseException as error:
-        if not jax.distributed.is_initialized():
-            raise
-        lost = not isinstance(error, CdmError) and _is_loss(error)
-        code = PeerError.exit_code if lost else getattr(error, "exit_code", 1)
-        atexit.register(_leave, code)  # before JAX's own farewell, which waits for the others
-        if lost:
-            raise PeerError(_gone()) from error
-        raise
+    on_abort(give_up)
 
 
 def _refuse(coordinator: str | None, processes: int | None, process_id: int | None) -> None:
@@ -158,53 +120,6 @@ def _wait_for(coordinator: str, patience: float) -> None:
                     f"--coordinator={coordinator}: process 0 does not answer there within {patience:.0f} s ({error})"
                 ) from error
             time.sleep(min(1.0, patience / 10))
-
-
-def _on_abort(act: Callable[[], None]) -> None:
-    """Call `act` when C++ aborts this process.
-
-    The distributed runtime aborts, with a stack trace and whatever Python does, as soon as it hears that another
-    process is gone. Python's own handlers never run then; one called from C does, on the thread that aborts.
-    """
-    handler = _HANDLER(lambda _: act())
-    install = ctypes.CDLL(None).signal
-    install.argtypes, install.restype = [ctypes.c_int, _HANDLER], ctypes.c_void_p
-    install(signal.SIGABRT, handler)
-    _KEPT.append(handler)
-
-
-_KEPT: list = []  # what C points at must not be collected
-
-
-def _give_up() -> None:
-    """Let the main thread end with its own message, which it mostly does; else end for it."""
-    time.sleep(GRACE)
-    _end(f"cdm: {_gone()}", PeerError.exit_code)
-
-
-def _gone() -> str:
-    return "another process of this run is gone; start all of them again: they go on from the last checkpoint"
-
-
-def _end(line: str, code: int) -> None:
-    os.write(2, f"\n{line}\n".encode())
-    os._exit(code)
-
-
-def _leave(code: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _is_loss(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, is the runtime's and tells of another process's end."""
-    while error is not None:
-        text = str(error).lower()
-        if isinstance(error, jax.errors.JaxRuntimeError) and any(word in text for word in LOST):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _line(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """Who trains in a workdir now?"""
 
 import contextlib
-import datetime
 import json
 import os
 import socket
@@ -10,35 +9,17 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from cdm_jax.claim import STALE, Holder, alive, read_claim, this_process
 from cdm_jax.errors import UsageError
 
 REFRESH = 15.0
 """Seconds after which a holder tells again that it lives."""
 
-STALE = 180.0
-"""Seconds without such a sign after which a holder that cannot be looked at (another host) counts as gone."""
-
 NAMES = ".lock-*.json"
 """Claims: the one with the highest number holds, a lower one is the claim of a process that is gone."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """One process: `boot` says which start of its machine, `space` in which namespace `pid` counts."""
-
-    host: str
-    boot: str
-    space: str
-    pid: int
-    began: str
-    since: str
-    command: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host} since {self.since}: {self.command}"
 
 
 @contextlib.contextmanager
@@ -70,7 +51,7 @@ def locked(workdir: str | Path) -> Iterator[None]:
 def holder(workdir: str | Path) -> Holder | None:
     """The process that trains in `workdir`; None if there is none, or it is gone."""
     claims = _claims(Path(workdir))
-    return claims[-1][1] if claims and _alive(*claims[-1], now=time.time()) else None
+    return claims[-1][1] if claims and alive(*claims[-1], now=time.time()) else None
 
 
 def _acquire(workdir: Path) -> Path:
@@ -78,7 +59,7 @@ def _acquire(workdir: Path) -> Path:
 
     A number can be claimed once only, so of two that follow on the same stale claim one wins.
     """
-    me = _this_process()
+    me = this_process()
     while True:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
@@ -86,7 +67,7 @@ def _acquire(workdir: Path) -> Path:
                 now = draft.stat().st_mtime  # by the clock that stamps the claims, a file server's perhaps
                 claims = _claims(workdir)
                 for path, other in reversed(claims):
-                    if _alive(path, other, now):
+                    if alive(path, other, now):
                         raise UsageError(f"{workdir}: {_refusal(other)}")
                 claim = _numbered(workdir, _number(claims[-1][0]) + 1 if claims else 1)
                 os.link(draft, claim)
@@ -94,7 +75,7 @@ def _acquire(workdir: Path) -> Path:
             continue
         except OSError as error:
             raise UsageError(f"{workdir}: cannot be locked ({error.strerror or error})") from error
-        if others := [o for path, o in _claims(workdir) if path != claim and _alive(path, o, now)]:
+        if others := [o for path, o in _claims(workdir) if path != claim and alive(path, o, now)]:
             claim.unlink()  # one began while the claim we followed on came to its end
             raise UsageError(f"{workdir}: {_refusal(others[0])}")
         for path, other in claims:
@@ -128,7 +109,7 @@ def _claims(workdir: Path) -> list[tuple[Path, Holder]]:
     found = []
     for path in sorted(workdir.glob(NAMES), key=_number):
         with contextlib.suppress(FileNotFoundError):  # it was released just now
-            found.append((path, Holder(**json.loads(path.read_text(encoding="utf-8")))))
+            found.append((path, read_claim(path)))
     return found
 
 
@@ -145,19 +126,6 @@ def _refusal(other: Holder) -> str:
     return f"a run is going on there already, {other}; stop it first or choose another folder{wait}"
 
 
-def _alive(claim: Path, other: Holder, now: float) -> bool:
-    """Whether the process of a claim still runs: looked up where it can be, else by its last sign of life."""
-    me = _this_process()
-    if (other.host, other.boot, other.space) == (me.host, me.boot, me.space):
-        return _began(other.pid) == other.began
-    if other.host == me.host and other.boot != me.boot:
-        return False  # this machine was started anew
-    try:
-        return now - claim.stat().st_mtime < STALE
-    except FileNotFoundError:
-        return False
-
-
 def _refresh(claim: Path, leaving: threading.Event) -> None:
     """Stamp the claim until `leaving`; ends the process if another took the claim over (this one slept too long)."""
     while not leaving.wait(REFRESH):
@@ -169,35 +137,3 @@ def _refresh(claim: Path, leaving: threading.Event) -> None:
                 os._exit(UsageError.exit_code)
         except OSError:
             pass  # a file server that is away for a while
-
-
-def _this_process() -> Holder:
-    since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    boot = _read("/proc/sys/kernel/random/boot_id")
-    try:
-        space = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        space = ""
-    return Holder(socket.gethostname(), boot, space, os.getpid(), _began(os.getpid()) or "", since, command)
-
-
-def _began(pid: int) -> str | None:
-    """When process `pid` began, in the system's own count ("" where it cannot be told); None if it is gone."""
-    if stat := _read(f"/proc/{pid}/stat"):
-        fields = stat.rpartition(")")[2].split()  # after the name, which may hold anything
-        return None if fields[0] in "ZX" else fields[19]
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return ""
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""

@@ -36,11 +36,12 @@ class Stop:
 
     def error(self, saved_step: int | None) -> StoppedError:
         """What ends the run: its exit code, and a message that names the step saved (None: nothing to save)."""
-        number = signal.SIGTERM if self.signal is None else signal.Signals(self.signal)
         state = "with nothing left to save" if saved_step is None else f"step {saved_step} is saved"
-        return StoppedError(
-            f"stopped by {number.name}, {state}; the same command goes on", EXIT_CODES[number]
-        )
+        if self.signal is None:  # it reached another process of the run
+            cause, code = "another process", EXIT_CODES[signal.SIGTERM]
+        else:
+            cause, code = signal.Signals(self.signal).name, EXIT_CODES[signal.Signals(self.signal)]
+        return StoppedError(f"stopped by {cause}, {state}; the same command goes on", code)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None:

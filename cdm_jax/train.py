@@ -80,6 +80,7 @@ def prepared(config: ConfigDict, workdir: Path, resume: str) -> tuple[Job, Start
     refuse_another_run(workdir, config, resume)
     train_store, val_store = stores(config)
     subjects = {"train": train_store.ids, "val": val_store.ids}
+    checkpoint.sweep(workdir)
     start = choose_start(workdir, resume)
     refuse_other_subjects(start.run or workdir, subjects)
     trainer = make_trainer(config)
@@ -103,7 +104,6 @@ def run(
         print(f"{start}; no step is left", file=sys.stderr)
         return loss_in(facts)
     meet("checked")  # from here on nothing can be refused: what cannot run has left nothing behind
-    checkpoint.sweep(workdir)
     if jax.process_index() == 0:
         sweep(workdir)
         configs.write(workdir / "config.json", config)

@@ -13,7 +13,7 @@ FLOORS = [
         # 0: numbers, and what needs nothing of ours
         """errors files folders differences progress schedule noise metrics anomaly metric_log provenance
         compilation median buckets overlap sharding exported torch_pickle torch_file torch_reference
-        mesh fault hosts lock stopping quietly goodput tracker trackers profiling status""",
+        mesh fault hosts peers claim lock stopping quietly goodput tracker trackers profiling status""",
         # 1: parts
         """models.layers models.winograd models.transformer models.unet models.batch_norm models.resnet
         models.convnext models.encoders models.spark models.spark_decoder models.autoencoder models.vae

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cdm_jax import lock
+from cdm_jax import claim, lock
 from cdm_jax.errors import UsageError
 
 HOLD = """
@@ -21,7 +21,7 @@ with locked(sys.argv[1]):
 """
 
 
-def claim(workdir):
+def the_claim(workdir):
     """The one claim that stands in `workdir`."""
     (path,) = workdir.glob(lock.NAMES)
     return path
@@ -31,7 +31,7 @@ def leave_behind(workdir, **changes):
     """The claim of this process as if it had been killed, with `changes`."""
     workdir.mkdir(exist_ok=True)
     with lock.locked(workdir):
-        text = json.loads(claim(workdir).read_text())
+        text = json.loads(the_claim(workdir).read_text())
     (workdir / ".lock-7.json").write_text(json.dumps(text | changes))
     return workdir / ".lock-7.json"
 
@@ -76,12 +76,22 @@ def test_a_lock_without_its_process_is_taken_over(tmp_path, capsys, changes):
         assert lock.holder(tmp_path) is not None
         with pytest.raises(UsageError, match="is going on there already"), lock.locked(tmp_path):
             pass
-        os.utime(stale, (time.time() - 2 * lock.STALE,) * 2)
+        os.utime(stale, (time.time() - 2 * claim.STALE,) * 2)
     assert lock.holder(tmp_path) is None
     with lock.locked(tmp_path):
         assert lock.holder(tmp_path).pid == os.getpid() and not stale.exists()
     (line,) = capsys.readouterr().err.splitlines()
     assert "took over the lock of a run that is gone" in line
+
+
+def test_a_lock_that_a_power_cut_emptied_holds_for_a_while_only(tmp_path):
+    empty = tmp_path / ".lock-3.json"
+    empty.write_text("")
+    with pytest.raises(UsageError, match="on an unknown host"), lock.locked(tmp_path):
+        pass
+    os.utime(empty, (0, 0))
+    with lock.locked(tmp_path):
+        assert lock.holder(tmp_path).pid == os.getpid()
 
 
 def test_a_process_that_was_killed_holds_no_more_even_unburied(tmp_path):
@@ -123,8 +133,8 @@ def test_of_many_that_come_at_once_one_wins(tmp_path, stale):
 def test_a_holder_gives_signs_of_life(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "REFRESH", 0.01)
     with lock.locked(tmp_path):
-        os.utime(claim(tmp_path), (0, 0))
-        while claim(tmp_path).stat().st_mtime == 0:
+        os.utime(the_claim(tmp_path), (0, 0))
+        while the_claim(tmp_path).stat().st_mtime == 0:
             time.sleep(0.01)
 
 
@@ -133,7 +143,7 @@ def test_a_holder_that_slept_through_a_takeover_ends(tmp_path, monkeypatch, caps
     monkeypatch.setattr(lock, "REFRESH", 0.01)
     monkeypatch.setattr(lock.os, "_exit", lambda code: ended.set())
     with lock.locked(tmp_path):
-        mine = claim(tmp_path)
+        mine = the_claim(tmp_path)
         mine.rename(tmp_path / ".lock-2.json")
         assert ended.wait(30)
     assert "lost its lock" in capsys.readouterr().err

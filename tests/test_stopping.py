@@ -58,6 +58,12 @@ def test_a_part_that_defers_too_does_not_end_the_deferral():
             assert stop.signal == signal.SIGTERM
 
 
+def test_a_process_that_heard_of_it_from_another_ends_likewise():
+    with stop_on_signals() as stop:
+        error = stop.error(3)
+    assert error.exit_code == 75 and "stopped by another process, step 3 is saved" in str(error)
+
+
 def test_handlers_are_put_back():
     before = {number: signal.getsignal(number) for number in EXIT_CODES}
     with pytest.raises(ZeroDivisionError), stop_on_signals():

@@ -128,7 +128,9 @@ class Writer:
         kept = folder.finished(self.workdir)
         last = f"the last checkpoint is step {kept[-1]}" if kept else "there is no checkpoint yet"
         way_out = "make room on this disk" if full else "see that this folder can be written"
-        return SaveError(f"{target}: not saved ({first_line(error)}); {last}; {way_out}", full)
+        return SaveError(
+            f"{target}: not saved ({'no space left' if full else first_line(error)}); {last}; {way_out}", full
+        )
 
 
 def sweep(workdir: str | Path) -> list[str]:
