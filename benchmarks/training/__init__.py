@@ -1,0 +1,1 @@
+"""The parts of `train_speed.py`: cells -> feed -> sides -> measure -> report."""
