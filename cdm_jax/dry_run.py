@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from cdm_jax import build, methods
 from cdm_jax.train_state import TrainState, init_state, make_train_step
-from cdm_jax.trainer import INPUTS, Trainer
+from cdm_jax.training.trainer import INPUTS, Trainer
 
 SHARE = 0.4
 """Of the peak that a step is assumed to reach where nothing is measured: convolutions seldom reach half."""

@@ -21,7 +21,7 @@ from cdm_jax.folders import atomic_folder, refuse_used
 from cdm_jax.parity import Difference
 from cdm_jax.torch_file import TorchFile, read_torch
 from cdm_jax.torch_import import IGNORED, from_torch, torch_name
-from cdm_jax.trainer import make_trainer
+from cdm_jax.training.trainer import make_trainer
 from cdm_jax.weights import ENCODER_FILE, encoder_template, write_encoder
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdm_jax import goodput, lock, status
 from cdm_jax.errors import UsageError
+from cdm_jax.session import goodput, lock, status
 
 SIGNS = ("config.json", "run.json", status.NAME, "metrics.jsonl", goodput.NAME)
 """Files whose change shows that a run lives."""

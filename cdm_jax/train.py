@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from cdm_jax import build, checkpoint, goodput, hosts, methods, profiling, provenance, trackers
+from cdm_jax import build, checkpoint, methods, provenance
 from cdm_jax import config as configs
 from cdm_jax.checkpoint.folder import finished
 from cdm_jax.data import pipeline
@@ -18,17 +18,18 @@ from cdm_jax.data.store import Store
 from cdm_jax.errors import CheckpointError, DivergedError, StoppedError, choose
 from cdm_jax.files import sweep, write_json, write_text
 from cdm_jax.graft import Graft, graft_encoder
-from cdm_jax.keeper import Keeper, loss_in
-from cdm_jax.lock import locked
-from cdm_jax.loop import Hooks, run_steps
 from cdm_jax.mesh import meet
-from cdm_jax.quietly import no_space, one_line
-from cdm_jax.resume import Start, choose_start, refuse_another_run, refuse_other_subjects
-from cdm_jax.stopping import Stop, stop_on_signals
+from cdm_jax.session import goodput, hosts, profiling, trackers
+from cdm_jax.session.lock import locked
+from cdm_jax.session.quietly import no_space, one_line
+from cdm_jax.session.stopping import Stop, stop_on_signals
 from cdm_jax.train_state import TrainState
-from cdm_jax.trainer import Trainer, make_trainer
-from cdm_jax.validation import make_validation
-from cdm_jax.watch import AnyWatch, watched
+from cdm_jax.training.keeper import Keeper, loss_in
+from cdm_jax.training.loop import Hooks, run_steps
+from cdm_jax.training.resume import Start, choose_start, refuse_another_run, refuse_other_subjects
+from cdm_jax.training.trainer import Trainer, make_trainer
+from cdm_jax.training.validation import make_validation
+from cdm_jax.training.watch import AnyWatch, watched
 
 
 def train(

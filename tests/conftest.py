@@ -1,13 +1,16 @@
 """Eight fake CPU devices for every test, set before jax is imported."""
 
+import fcntl
 import os
+import shutil
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 
 # Tests compile more than they run.
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if version("jaxlib").startswith("0.10."):  # jaxlib 0.11 lacks this flag, and an unknown one ends the process
-    QUICK += " --xla_cpu_use_fusion_emitters=false"  # with the older emitters a train step compiles in a third
+    QUICK += " --xla_cpu_use_fusion_emitters=false"  # the older emitters compile 2.5 times as fast
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {QUICK}".strip()
 )
@@ -49,14 +52,30 @@ TINY = (
 """Overrides of configs/demo.py under which a run takes seconds."""
 
 
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder `name` of this session, made by the first of its worker processes that asks; the others wait."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, made = root / f"shared_{name}", root / f"shared_{name}.made"
+    with (root / f"shared_{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what a worker that failed left
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_cohort(tmp_path_factory) -> Path:
     """A cohort of ten real NIfTI subjects in the published tree."""
     from cdm_jax.data.phantom import write_cohort
 
-    folder = tmp_path_factory.mktemp("cohort")
-    write_cohort(folder, seed=5, train=4, val=2, test_healthy=1, val_patients=1, test_patients=2)
-    return folder
+    def write(folder):
+        write_cohort(folder, seed=5, train=4, val=2, test_healthy=1, val_patients=1, test_patients=2)
+
+    return made_once(tmp_path_factory, "cohort", write)
 
 
 @pytest.fixture(scope="session")
@@ -74,8 +93,9 @@ def tiny_run(tiny_config, tmp_path_factory) -> Path:
     from cdm_jax.evaluate import evaluate
     from cdm_jax.train import train
 
+    def run(workdir):
+        train(tiny_config(), workdir)
+        evaluate(workdir)
+
     enable_cache()
-    workdir = tmp_path_factory.mktemp("run")
-    train(tiny_config(), workdir)
-    evaluate(workdir)
-    return workdir
+    return made_once(tmp_path_factory, "run", run)

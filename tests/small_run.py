@@ -94,7 +94,7 @@ def small_config(cohort: Path, *more: str):
 @functools.cache
 def abstract_trees(cohort: Path) -> dict:
     """What a checkpoint of a small run holds, as shapes."""
-    from cdm_jax.trainer import make_trainer
+    from cdm_jax.training.trainer import make_trainer
 
     return make_trainer(small_config(cohort)).abstract.trees
 

@@ -12,8 +12,10 @@ from cdm_jax.errors import UsageError
 from cdm_jax.models.encoders import ENCODERS
 
 TINY = [
-    word for word in WITH_ENCODER if not word.startswith("--config.encoder.name")
-]  # the configs differ in it
+    *(word for word in WITH_ENCODER if not word.startswith("--config.encoder.name")),  # the configs differ in it
+    "--config.train.steps=2",
+    "--config.sampler.draws=1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def small(tmp_path_factory):
             job, "COHORT", {"train": 4, "val": 1, "test_healthy": 1, "val_patients": 1, "test_patients": 2}
         )
         patch.setattr(job, "FULL_SEEDS", 2)
-        patch.setitem(ENCODERS, "resnet18", ENCODERS["resnet10"])
+        patch.setitem(ENCODERS, "resnet18", ENCODERS["one_block"])
         assert main(["demo", "--out", str(out), "--seed", "3", "--full", *TINY]) == 0
         yield out
 

@@ -12,7 +12,7 @@ import pytest
 from cdm_jax import config as configs
 from cdm_jax import dry_run as dry
 from cdm_jax import methods
-from cdm_jax.trainer import Trainer, make_trainer
+from cdm_jax.training.trainer import Trainer, make_trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

@@ -8,11 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from cdm_jax import checkpoint, status
+from cdm_jax import checkpoint
 from cdm_jax.data import pipeline
 from cdm_jax.errors import DivergedError
 from cdm_jax.fault import NONE, leaf_names
 from cdm_jax.objectives.loss import Objective
+from cdm_jax.session import status
 from cdm_jax.train import train
 from cdm_jax.train_state import init_state, make_train_step
 
@@ -100,9 +101,7 @@ def test_a_run_ends_within_a_logging_interval_and_saves_nothing_of_it(tiny_confi
     config = tiny_config("--config.model.objective=ae", "--config.train.log_every=4", "--config.train.steps=8",
                          "--config.autoencoder.channels=8",
                          "--config.preprocess.shape=(8,8,24)")  # fmt: skip
-    with pytest.raises(
-        DivergedError, match=r"step 3: the loss is not finite, on PH\d+ slice \d+; "
-    ) as error:
+    with pytest.raises(DivergedError, match=r"step 3: the loss is not finite, on PH\d+ slice \d+; ") as error:
         train(config, tmp_path)
     assert error.value.exit_code == 6
     assert checkpoint.steps(tmp_path) == [2]

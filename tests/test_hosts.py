@@ -10,8 +10,8 @@ import time
 import jax
 import pytest
 
-from cdm_jax import hosts, peers
 from cdm_jax.errors import PeerError, UsageError
+from cdm_jax.session import hosts, peers
 
 ALONE = {
     "a laptop": {},
@@ -100,7 +100,7 @@ def test_an_error_of_the_runtime_is_a_peer_lost_only_among_several(monkeypatch, 
 
 PROCESS = """
 import sys
-from cdm_jax import hosts, peers
+from cdm_jax.session import hosts, peers
 from cdm_jax.errors import PeerError
 peers.GRACE = 1.0
 hosts.start(sys.argv[1], 2, int(sys.argv[2]), heartbeat=2)

@@ -13,7 +13,7 @@ FLOORS = [
         # 0: numbers, and what needs nothing of ours
         """errors files folders differences progress schedule noise metrics anomaly metric_log provenance
         compilation median buckets overlap sharding exported torch_pickle torch_file torch_reference
-        mesh fault hosts peers claim lock stopping quietly goodput tracker trackers profiling status""",
+        mesh fault session""",
         # 1: parts
         """models.layers models.winograd models.transformer models.unet models.batch_norm models.resnet
         models.convnext models.encoders models.spark models.spark_decoder models.autoencoder models.vae
@@ -26,7 +26,7 @@ FLOORS = [
         # 3: state
         "train_state pieces optim objectives checkpoint torch_import architecture weights",
         # 4: jobs
-        """config configs build variants methods graft calibration trainer validation watch keeper loop resume
+        """config configs build variants methods graft calibration training
         train runs dry_run detection detector detect
         evaluate export import_torch parity demo bench doctor report""",
         # 5: door

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from cdm_jax import claim, lock
 from cdm_jax.errors import UsageError
+from cdm_jax.session import claim, lock
 
 HOLD = """
 import sys, time
-from cdm_jax.lock import locked
+from cdm_jax.session.lock import locked
 with locked(sys.argv[1]):
     print(flush=True)
     time.sleep(60)

@@ -13,7 +13,7 @@ from cdm_jax.errors import UsageError
 from cdm_jax.mesh import AXES, cut_state, devices_for, make_mesh, make_split
 from cdm_jax.noise import keys_by_id, simplex
 from cdm_jax.pieces import join
-from cdm_jax.trainer import make_trainer
+from cdm_jax.training.trainer import make_trainer
 
 STEPS, BATCH = 10, 32
 ACCUMULATED = {"devices": 2, "accumulate": 4}

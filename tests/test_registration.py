@@ -93,9 +93,8 @@ def case(index, modality, seed):
     return *errors(found, motion, scan, mask), after.facts["dice"]
 
 
-@pytest.mark.parametrize("which", CASES[:2])
-def test_a_known_motion_is_found_again(which):
-    millimetres, degrees, dice = case(*which)
+def test_a_known_motion_is_found_again():
+    millimetres, degrees, dice = case(*CASES[0])
     assert millimetres < 1 and degrees < 1 and dice > 0.93
 
 

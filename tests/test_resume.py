@@ -14,11 +14,11 @@ import pytest
 
 from cdm_jax import checkpoint, metric_log
 from cdm_jax.errors import CheckpointError, StoppedError, UsageError
-from cdm_jax.goodput import read as read_sessions
-from cdm_jax.profiling import Profile
-from cdm_jax.resume import choose_start, named
-from cdm_jax.stopping import Stop
+from cdm_jax.session.goodput import read as read_sessions
+from cdm_jax.session.profiling import Profile
+from cdm_jax.session.stopping import Stop
 from cdm_jax.train import Job, prepared, run, train
+from cdm_jax.training.resume import choose_start, named
 
 STEPS = 21  # hence 20 pairs of a stop and a resumption
 SMALL = (

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import small_run
 
-from cdm_jax import checkpoint, train, watch
+from cdm_jax import checkpoint, train
 from cdm_jax.checkpoint import Writer
 from cdm_jax.errors import StoppedError
-from cdm_jax.stopping import EXIT_CODES
+from cdm_jax.session.stopping import EXIT_CODES
+from cdm_jax.training import watch
 
 STEPS = 100
 SETTINGS = (f"--config.train.steps={STEPS}", "--config.train.eval_every=50")

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from cdm_jax.errors import StoppedError
-from cdm_jax.stopping import EXIT_CODES, stop_on_signals
+from cdm_jax.session.stopping import EXIT_CODES, stop_on_signals
 
 SIGNALS = pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
 

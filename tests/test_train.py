@@ -13,7 +13,7 @@ from cdm_jax.data.store import Store
 from cdm_jax.errors import CheckpointError, DivergedError, UsageError
 from cdm_jax.evaluate import warn_of_leaks
 from cdm_jax.train import train
-from cdm_jax.trainer import make_trainer
+from cdm_jax.training.trainer import make_trainer
 
 
 def last_state(config, workdir):

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from cdm_jax import checkpoint, metric_log
 from cdm_jax.config import write
 from cdm_jax.train import train
-from cdm_jax.trainer import make_trainer
+from cdm_jax.training.trainer import make_trainer
 
 SMALL = (
     "--config.preprocess.shape=(8,8,24)",
@@ -31,7 +31,8 @@ SMALL = (
 
 PROCESS = """
 import sys
-from cdm_jax import config as configs, hosts
+from cdm_jax import config as configs
+from cdm_jax.session import hosts
 hosts.start(f"localhost:{sys.argv[1]}", 2, int(sys.argv[2]), patience=60)
 import jax
 from cdm_jax.compilation import enable_cache

@@ -15,18 +15,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdm_jax import goodput, lock, profiling, runs, status, trackers
+from cdm_jax import runs
 from cdm_jax.cli import runs as cli
 from cdm_jax.errors import StoppedError, UsageError
 from cdm_jax.files import write_json, write_text
-from cdm_jax.goodput import Goodput
-from cdm_jax.quietly import quietly
 from cdm_jax.report.curve import curve, short
 from cdm_jax.report.goodput import MOST, bar, span
 from cdm_jax.report.progress import CURVES, DPI, GAP, LEFT, RIGHT, WIDTH, draw_progress, draw_rows
 from cdm_jax.report.runs import as_json, as_text
 from cdm_jax.report.svg import Line, diagram, linear_ticks, log_ticks
 from cdm_jax.report.training import write_training_report
+from cdm_jax.session import goodput, lock, profiling, status, trackers
+from cdm_jax.session.goodput import Goodput
+from cdm_jax.session.quietly import quietly
 
 
 class Clock:
@@ -459,7 +460,7 @@ def test_the_verb_says_what_it_does_not_find(tmp_path, capsys):
 
 
 def test_the_list_and_the_trackers_need_no_jax():
-    code = "import sys, cdm_jax.report.runs, cdm_jax.trackers; sys.exit('jax' in sys.modules)"
+    code = "import sys, cdm_jax.report.runs, cdm_jax.session.trackers; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

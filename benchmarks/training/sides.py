@@ -10,7 +10,7 @@ import jax
 from cdm_jax.data.to_device import to_device
 from cdm_jax.dry_run import program_bytes
 from cdm_jax.mesh import place_batch
-from cdm_jax.trainer import Trainer, make_trainer
+from cdm_jax.training.trainer import Trainer, make_trainer
 from training.cells import Cell
 from training.clock import Side
 from training.feed import Batch

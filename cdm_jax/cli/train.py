@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from cdm_jax import config as configs
-    from cdm_jax import hosts
     from cdm_jax.errors import UsageError
+    from cdm_jax.session import hosts
 
     given = {"seed": args.seed, "train.devices": args.devices}
     options = [f"--config.{key}={value}" for key, value in given.items() if value is not None]
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
 
 def show_cost(config, peak: float | None) -> None:
     from cdm_jax.dry_run import dry_run
-    from cdm_jax.trainer import make_trainer
+    from cdm_jax.training.trainer import make_trainer
 
     print("\n".join(dry_run(make_trainer(config), peak_tflops=peak)))
 

@@ -2,7 +2,7 @@
 
 import math
 
-from cdm_jax.goodput import PARTS, parts, summary
+from cdm_jax.session.goodput import PARTS, parts, summary
 
 MOST = 40
 """Sessions shown apart; those before the last ones are drawn as one."""

@@ -3,9 +3,9 @@
 import math
 from html import escape
 
-from cdm_jax import goodput
 from cdm_jax.report.curve import plottable
 from cdm_jax.report.goodput import span
+from cdm_jax.session import goodput
 
 LOOKS = {"running": "busy", "finished": "good", "preempted": "busy", "interrupted": "busy"}
 """{state: colour}; the others are bad."""

@@ -12,7 +12,7 @@ from cdm_jax.data import pipeline
 from cdm_jax.data.store import Store
 from cdm_jax.mesh import copied, my_rows, place_batch
 from cdm_jax.train_state import TrainState, make_eval_step
-from cdm_jax.trainer import Trainer
+from cdm_jax.training.trainer import Trainer
 
 VALIDATION_SEED = 20_250_000  # the same noise for every run, so that validation losses compare across seeds
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 
 from cdm_jax.checkpoint import Writer
-from cdm_jax.goodput import Goodput
+from cdm_jax.session.goodput import Goodput
 from cdm_jax.train_state import TrainState
-from cdm_jax.watch import AnyWatch
+from cdm_jax.training.watch import AnyWatch
 
 Best = list[list[float]]
 """[[step, validation loss], ...], the best first."""

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from cdm_jax.claim import STALE, Holder, alive, read_claim, this_process
 from cdm_jax.errors import UsageError
+from cdm_jax.session.claim import STALE, Holder, alive, read_claim, this_process
 
 REFRESH = 15.0
 """Seconds after which a holder tells again that it lives."""

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from cdm_jax.errors import UsageError, choose
-from cdm_jax.quietly import quietly, warn
-from cdm_jax.tracker import TRACKERS
+from cdm_jax.session.quietly import quietly, warn
+from cdm_jax.session.tracker import TRACKERS
 
 PATIENCE = 5.0
 """Seconds that the end of a run waits for its trackers, all together."""
@@ -86,7 +86,7 @@ class _Pipe:
     def __init__(self, name: str, start: dict):
         self.name, self.off, self.behind = name, False, False
         self.process: Any = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cdm_jax.tracker", name],
+            [sys.executable, "-P", "-m", "cdm_jax.session.tracker", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

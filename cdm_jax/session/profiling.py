@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 from cdm_jax.errors import UsageError
-from cdm_jax.quietly import quietly
+from cdm_jax.session.quietly import quietly
 
 WARM = 2
 """Steps of a session that are not traced when only a number is asked for: the first compiles."""

@@ -7,7 +7,7 @@ import time
 import jax
 
 from cdm_jax.errors import UsageError
-from cdm_jax.peers import end, give_up, on_abort, peers_watched
+from cdm_jax.session.peers import end, give_up, on_abort, peers_watched
 
 __all__ = ["peers_watched", "start"]
 

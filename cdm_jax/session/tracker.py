@@ -1,4 +1,4 @@
-"""One tracker of a run, as a process of its own: `python -m cdm_jax.tracker NAME` takes JSON lines on its input.
+"""How does one tracker of a run work, as a process of its own (`python -m cdm_jax.session.tracker NAME`)?
 
 The first line says {"workdir", "config", "resume_step"}, every other one [step, {name: number}]. The process ends
 with its input, so a killed training leaves none behind; the numbers that arrived before are still written. What it
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cdm_jax.files import write_text
-from cdm_jax.quietly import one_line
+from cdm_jax.session.quietly import one_line
 
 LAST = 60.0
 """Seconds after the end of its input in which a tracker that nobody waits for may still write."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cdm_jax.errors import choose
-from cdm_jax.quietly import quietly, warn
+from cdm_jax.session.quietly import quietly, warn
 
 NAME = "goodput.json"
 

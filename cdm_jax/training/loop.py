@@ -15,13 +15,13 @@ from cdm_jax.data.store import Store
 from cdm_jax.data.to_device import to_device
 from cdm_jax.errors import DivergedError
 from cdm_jax.fault import NONE, leaf_names
-from cdm_jax.goodput import Goodput
-from cdm_jax.keeper import Keeper
-from cdm_jax.profiling import Profile
-from cdm_jax.stopping import Stop
+from cdm_jax.session.goodput import Goodput
+from cdm_jax.session.profiling import Profile
+from cdm_jax.session.stopping import Stop
 from cdm_jax.train_state import TrainState
-from cdm_jax.trainer import Trainer
-from cdm_jax.watch import AnyWatch
+from cdm_jax.training.keeper import Keeper
+from cdm_jax.training.trainer import Trainer
+from cdm_jax.training.watch import AnyWatch
 
 AHEAD = 2
 """Steps that the device is given in advance: enough to keep it busy, few enough to stop soon."""

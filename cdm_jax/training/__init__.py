@@ -1,0 +1,1 @@
+"""From a config to a trained state: the trainer, its loop, and what is kept and told along the way."""
