@@ -9,28 +9,26 @@ from cdm_jax.files import write_text
 
 
 def read(path: Path) -> list[dict]:
-    """All whole records of a JSON-lines file; none if it does not exist."""
-    return (
-        [record for line in path.read_text().splitlines() if (record := _record(line))]
-        if path.exists()
-        else []
-    )
-
-
-def _record(line: str) -> dict | None:
-    """The record of a line; None for half a line, which a killed run may leave."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and "step" in record else None
+    """All records of a JSON-lines file; none if it does not exist. Raises: ValueError: a line is no record."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def rewind(path: Path, step: int) -> None:
-    """Drop every record past `step`, which a resumed run will write again; what happened to the run stays."""
-    kept = [record for record in read(path) if record["step"] <= step or "event" in record]
+    """Drop every record past `step`, which a resumed run will write again; what happened to the run stays.
+
+    So does not half a line, which a killed run may leave.
+    """
     if path.exists():
+        records = [record for line in path.read_text().splitlines() if (record := _whole(line))]
+        kept = [record for record in records if record["step"] <= step or "event" in record]
         write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def _whole(line: str) -> dict | None:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def append(path: Path, *records: dict) -> None:

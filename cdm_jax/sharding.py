@@ -73,7 +73,15 @@ def over_mesh(function: Callable, devices: Sequence[jax.Device], donate: Sequenc
     """
     mesh = Mesh(np.asarray(devices), (AXIS,))
     rows, whole = NamedSharding(mesh, P(AXIS)), NamedSharding(mesh, P())
-    compiled = jax.jit(function, out_shardings=rows, donate_argnums=tuple(donate))
+
+    def on_own_rows(variables, *batch):
+        # Left to itself, jit gathers the members of an ensemble and lets every device compute all of them.
+        specs = (P(), *(P(AXIS) for _ in batch))
+        return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=P(AXIS), check_vma=False)(
+            variables, *batch
+        )
+
+    compiled = jax.jit(on_own_rows, out_shardings=rows, donate_argnums=tuple(donate))
     if len({device.process_index for device in devices}) == 1:
         return Spread(
             tuple(devices),

@@ -52,6 +52,33 @@ TINY = (
 """Overrides of configs/demo.py under which a run takes seconds."""
 
 
+LONGEST = (
+    "kills",
+    "signals",
+    "demo",
+    "bench",
+    "two_processes",
+    "cli",
+    "resume",
+    "detector",
+    "export",
+    "sampler_pareto",
+)
+"""Files that take longest: they go first, so that the workers end together."""
+
+
+def pytest_configure(config):
+    """Files go to the workers in our order; pytest-xdist would leave those with few tests, however long, for last."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, the others as they came."""
+    rank = {f"test_{name}": n for n, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
 def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
     """The folder `name` of this session, made by the first of its worker processes that asks; the others wait."""
     root = tmp_path_factory.getbasetemp()

@@ -12,7 +12,9 @@ from cdm_jax.errors import UsageError
 from cdm_jax.models.encoders import ENCODERS
 
 TINY = [
-    *(word for word in WITH_ENCODER if not word.startswith("--config.encoder.name")),  # the configs differ in it
+    *(
+        word for word in WITH_ENCODER if not word.startswith("--config.encoder.name")
+    ),  # the configs differ in it
     "--config.train.steps=2",
     "--config.sampler.draws=1",
 ]

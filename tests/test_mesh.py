@@ -96,6 +96,14 @@ def test_a_state_cut_over_devices_takes_less_of_each(run):
     assert on_first(cut) < 0.7 * on_first(whole)
 
 
+def test_a_device_computes_its_share_alone(run):
+    def flops(trainer):
+        return trainer.step.lower(trainer.abstract, trainer.abstract_batch).compile().cost_analysis()["flops"]
+
+    alone, shared = (flops(run(devices=devices)[2]) for devices in (1, 8))
+    assert shared < 1.1 * alone / 8
+
+
 @pytest.mark.parametrize("devices", [2, 8])
 def test_noise_is_bit_equal_on_a_mesh(devices):
     mesh = make_mesh(jax.devices()[:devices])

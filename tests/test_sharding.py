@@ -77,6 +77,19 @@ def test_the_batch_is_cut_and_the_variables_are_on_every_device(wrap):
     assert set(seen) == set(jax.devices()) and set(seen.values()) == {2}
 
 
+@pytest.mark.parametrize("wrap", WRAPPINGS)
+def test_a_device_computes_its_own_rows_alone(wrap):
+    seen = []
+
+    def function(variables, image):
+        seen.append(len(image))
+        return image * variables
+
+    spread = WRAPPINGS[wrap](function, pick_devices(8))
+    np.testing.assert_array_equal(spread(spread.place(np.float32(2)), np.arange(16.0)), 2 * np.arange(16.0))
+    assert set(seen) == {2}
+
+
 def test_devices_that_are_not_there_are_refused():
     assert len(pick_devices()) == 8 and len(pick_devices(3)) == 3
     for count in (0, 9):
