@@ -16,7 +16,7 @@ from command_line import Parser, run
 
 from cdm_jax import config as configs
 from cdm_jax import methods
-from cdm_jax.dry_run import parameter_counts, step_flops
+from cdm_jax.dry_run import SHARE, parameter_counts, step_flops
 from cdm_jax.files import write_text
 from cdm_jax.report.table import markdown
 
@@ -54,7 +54,7 @@ class Hardware:
     """
 
     rate: float = 790e12
-    share: float = 0.5
+    share: float = SHARE
     memory: float = 4.3e12
     inside: float = 360e9
     between: float = 45e9
@@ -64,6 +64,9 @@ class Hardware:
 
 HARDWARE = {"fast": Hardware(), "slow": Hardware(between=1.4e9)}
 """Ports of 400 Gbit/s for each device, or one of 100 Gbit/s for all eight of a host, nine tenths of which are used."""
+
+BFLOAT16 = 2 / 3
+"""Of the bytes kept for the way back in float32: norms keep float32 in both, see docs/scaling.md."""
 
 
 def counted() -> Model:
@@ -120,12 +123,12 @@ def efficiency(model: Model, hardware: Hardware, devices: int, batch: int, hidde
     return compute(model, hardware, 1, batch) / devices / step
 
 
-def memory(model: Model, devices: int, batch: int, cut: bool = False, size: int = 2) -> float:
+def memory(model: Model, devices: int, batch: int, cut: bool = False) -> float:
     """Bytes a device: 20 N (parameters, average, two moments, gradients) or the n-th part, and the activations.
 
-    Args: size: bytes of an activation, 2 in bfloat16; the parts of a cut state gathered at a time are small.
+    The parts of a cut state that are gathered at a time are small.
     """
-    return 20 * model.parameters / (devices if cut else 1) + batch / devices * model.activations * size / 4
+    return 20 * model.parameters / (devices if cut else 1) + batch / devices * model.activations * BFLOAT16
 
 
 def row(model: Model, hardware: Hardware, devices: int, batch: int) -> dict:

@@ -27,28 +27,27 @@ def no_fault(images: int) -> Fault:
     return Fault(jnp.int32(NONE), jnp.int32(0), jnp.zeros(images, bool))
 
 
-def leaf_names(params: Any) -> list[str]:
-    """What `Fault.leaf` counts: the loss, every gradient, every parameter, and a norm that overflows by itself."""
-    paths = [
-        "/".join(str(getattr(key, "key", key)) for key in path)
-        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+def leaf_names(params: Any, batch_stats: Any) -> list[str]:
+    """What `Fault.leaf` counts: the loss, gradients, parameters, statistics, and a norm that overflows by itself."""
+    trees = {"gradient": params, "parameter": params, "statistic": batch_stats}
+    each = [
+        f"{kind} {'/'.join(str(getattr(key, 'key', key)) for key in path)}"
+        for kind, tree in trees.items()
+        for path, _ in jax.tree_util.tree_leaves_with_path(tree)
     ]
-    each = [f"{kind} {path}" for kind in ("gradient", "parameter") for path in paths]
-    return ["the loss", *each, "the norm of all gradients or parameters"]
+    return ["the loss", *each, "a norm of gradients, parameters or statistics"]
 
 
-def look(
-    fault: Fault, step: jax.Array, losses: jax.Array, grads: Any, params: Any, sound: jax.Array
-) -> Fault:
+def look(fault: Fault, step: jax.Array, losses: jax.Array, trees: tuple, sound: jax.Array) -> Fault:
     """`fault`, or the one of this step if that is the first.
 
     Args:
-      step: its number; losses: [B]; grads, params: its gradients, the parameters after it; sound: bool, whether all
-        of them are finite, from sums that are made anyway. Only where it is False are the leaves looked at.
+      step: its number; losses: [B]; trees: its gradients, and the parameters and BatchNorm statistics after it;
+        sound: bool, whether all of them are finite, from their norms. Only where it is False are the leaves looked at.
     """
 
     def found():
-        leaves = [losses, *jax.tree.leaves(grads), *jax.tree.leaves(params)]
+        leaves = [losses, *jax.tree.leaves(trees)]
         bad = jnp.stack([*(~jnp.isfinite(leaf).all() for leaf in leaves), jnp.bool_(True)])
         return Fault(step, jnp.argmax(bad).astype(jnp.int32), ~jnp.isfinite(losses))
 

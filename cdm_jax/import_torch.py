@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jax.numpy as jnp
+import jax
 import numpy as np
+import optax
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
@@ -21,6 +22,7 @@ from cdm_jax.folders import atomic_folder, refuse_used
 from cdm_jax.parity import Difference
 from cdm_jax.torch_file import TorchFile, read_torch
 from cdm_jax.torch_import import IGNORED, from_torch, torch_name
+from cdm_jax.train_state import TrainState
 from cdm_jax.training.trainer import make_trainer
 from cdm_jax.weights import ENCODER_FILE, encoder_template, write_encoder
 
@@ -128,7 +130,7 @@ def write(folder: Path, imported: Imported, source: Path) -> None:
         configs.write(folder / "config.json", imported.config)
         fresh = make_trainer(imported.config).init(imported.variables)
         with checkpoint.writer(folder) as writer:
-            trees = replace(fresh, step=jnp.int32(imported.step)).trees
+            trees = at_step(fresh, imported.step).trees
             writer.save(imported.step, trees, {"val_loss": None, "best": []})
     taken = [f"{name} -> {ours}\n" for name, ours in imported.names.items()]
     write_text(
@@ -156,3 +158,16 @@ def refuse_numbers_that_are_none(state: Mapping[str, np.ndarray]) -> None:
     bad = [n for n, entry in state.items() if not IGNORED.fullmatch(n) and not np.isfinite(entry).all()]
     if bad:
         raise CheckpointError(f"NaN or infinity in {len(bad)} entries ({listed(bad)})")
+
+
+def at_step(state: TrainState, step: int) -> TrainState:
+    """A fresh state that training goes on from at `step`: so does the learning rate; Adam's moments begin anew."""
+
+    def is_schedule(part) -> bool:
+        return isinstance(part, optax.ScaleByScheduleState)
+
+    def counted(part):
+        return part._replace(count=part.count + step) if is_schedule(part) else part
+
+    opt_state = jax.tree.map(counted, state.opt_state, is_leaf=is_schedule)
+    return replace(state, step=state.step + step, opt_state=opt_state)

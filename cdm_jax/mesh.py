@@ -23,7 +23,7 @@ def make_mesh(devices: Sequence[jax.Device], fsdp: int = 1) -> Mesh:
 
     Raises: UsageError: that is no divisor of their number.
     """
-    if fsdp < 1 or len(devices) % fsdp:
+    if len(devices) % fsdp:
         raise UsageError(f"config.train.fsdp: {fsdp} is no divisor of {len(devices)} devices")
     return Mesh(np.asarray(devices).reshape(-1, fsdp), AXES)
 
@@ -34,7 +34,7 @@ def devices_for(batch: int, asked: int = 0) -> list[jax.Device]:
     Raises: UsageError: there are fewer, a host would be left out, or they do not divide the batch.
     """
     there = jax.devices()
-    if asked < 0 or asked > len(there):
+    if asked > len(there):
         raise UsageError(f"{asked} devices asked for, but there are {len(there)} ({there[0].platform})")
     if jax.process_count() > 1:
         if asked not in (0, len(there)):
@@ -111,3 +111,10 @@ def meet(what: str) -> None:
     """Wait until every process has come to `what`; at once where there is one only."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
+
+
+def any_process(flag: bool) -> bool:
+    """Whether `flag` is set in any process; all must ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())

@@ -37,6 +37,17 @@ def append(path: Path, *records: dict) -> None:
         file.writelines(json.dumps(record) + "\n" for record in records)
 
 
+def append_csv(path: Path, record: dict, log: Path) -> None:
+    """Add a record to the CSV file; where that lacks one of its columns, make it anew of `log`, which ends with it."""
+    with path.open(newline="") if path.exists() else io.StringIO() as file:
+        columns = next(csv.reader(file), [])
+    if record.keys() - columns:
+        write_text(path, to_csv(read(log)))
+        return
+    with path.open("a", newline="") as file:
+        csv.DictWriter(file, columns, lineterminator="\n").writerow(record)
+
+
 def to_csv(records: list[dict]) -> str:
     """The records as CSV text, columns in the order of first appearance, empty where a record lacks one."""
     columns = list(dict.fromkeys(name for record in records for name in record))

@@ -40,11 +40,11 @@ class Run:
 def find(folder: str | Path) -> list[Run]:
     """Every run in or below `folder`, the one that changed last first.
 
-    Raises: UsageError: there is no such folder.
+    Raises: UsageError: there is no such folder, or it is a file.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder")
+        raise UsageError(f"{folder}: {'is a file; give a folder' if folder.exists() else 'no such folder'}")
     found = []
     for path, inner, files in os.walk(folder):
         if {"config.json", "run.json"} <= set(files):

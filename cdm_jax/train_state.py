@@ -121,8 +121,9 @@ def make_train_step(
         if check:
             # Norms carry every NaN and infinity of what they sum.
             metrics["param_norm"] = optax.global_norm(new.params)
-            sound = jnp.isfinite(jnp.stack(list(metrics.values()))).all()
-            new = replace(new, fault=look(state.fault, new.step, losses, grads, new.params, sound))
+            norms = jnp.stack([*metrics.values(), optax.global_norm(batch_stats)])
+            trees = (grads, new.params, batch_stats)
+            new = replace(new, fault=look(state.fault, new.step, losses, trees, jnp.isfinite(norms).all()))
         if "stop" in batch:
             metrics["stop"] = batch["stop"].any()
         return new, metrics

@@ -2,8 +2,8 @@
 
 cdm train --config=configs/pddpm.py --config.data.root=DATA --workdir=runs/pddpm
 
-Cost: 439 GFLOP a slice and step, 2.7e17 in all (1600 epochs); 5.7 minutes on one H200 at its
-790 bfloat16 TFLOP/s (counted, not timed).
+Cost: 439 GFLOP a slice and step, 2.7e17 in all (1600 epochs; counted); 11.4 minutes on one H200
+at half of 790 bfloat16 TFLOP/s (assumed, not measured).
 To reach: users' own runs of it on BraTS21 (T2) report a Dice of 0.41-0.42 and an AUPRC of 0.46.
 """
 

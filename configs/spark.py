@@ -2,8 +2,8 @@
 
 cdm pretrain --config=configs/spark.py --config.data.root=DATA --workdir=runs/spark
 
-Cost: 11 GFLOP a slice and step, 5.1e15 in all; seconds on one H200 at its 790 bfloat16
-TFLOP/s, so that it is bound by memory and by the feeding of slices (counted, not timed).
+Cost: 11 GFLOP a slice and step, 5.1e15 in all (counted); 0.2 minutes on one H200 at half of
+790 bfloat16 TFLOP/s (assumed, not measured), so that it is bound by memory and by the feeding of slices.
 To reach: what it is worth shows in the cDDPM that starts from it.
 """
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import gc
 import json
+import logging
 import math
 import os
 import random
@@ -23,9 +24,9 @@ from jax.sharding import PartitionSpec as P
 from orbax.checkpoint import v1
 
 from cdm_jax import checkpoint
-from cdm_jax.checkpoint import agreement, arrays, folder, record
-from cdm_jax.checkpoint.failure import is_full
-from cdm_jax.errors import CheckpointError
+from cdm_jax.checkpoint import agreement, arrays, folder, names, record
+from cdm_jax.errors import CheckpointError, PeerError, StoppedError, UsageError
+from cdm_jax.session.failures import is_full
 
 FACTS = {"val_loss": 0.5, "best": []}
 
@@ -51,7 +52,7 @@ def assert_equal(left, right) -> None:
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
-def names(workdir: Path) -> set[str]:
+def filenames(workdir: Path) -> set[str]:
     return {path.name for path in (workdir / "checkpoints").iterdir()}
 
 
@@ -136,21 +137,21 @@ def _after(gate: threading.Event, function):
 
 def listing(workdir: Path, step: int) -> list[str]:
     """Files of Orbax that hold something, random names last, so that two steps' lists correspond."""
-    sizes = record.list_files(folder.step_folder(workdir, step))
+    sizes = record.list_files(names.step_folder(workdir, step))
     return sorted(
         (n for n in sizes if sizes[n]), key=lambda n: (Path(n).parent.name == "d", Path(n).parent, sizes[n])
     )
 
 
 def truncate(dice: random.Random, workdir: Path) -> list[Path]:
-    path = folder.step_folder(workdir, 30) / dice.choice(listing(workdir, 30))
+    path = names.step_folder(workdir, 30) / dice.choice(listing(workdir, 30))
     path.write_bytes(path.read_bytes()[: dice.randrange(path.stat().st_size)])
     return [path]
 
 
 def flip_a_bit(dice: random.Random, workdir: Path) -> list[Path]:
     """Every byte of the checkpoint is as likely as any other."""
-    paths = [folder.step_folder(workdir, 30) / name for name in listing(workdir, 30)]
+    paths = [names.step_folder(workdir, 30) / name for name in listing(workdir, 30)]
     (path,) = dice.choices(paths, [path.stat().st_size for path in paths])
     content = bytearray(path.read_bytes())
     content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
@@ -159,7 +160,7 @@ def flip_a_bit(dice: random.Random, workdir: Path) -> list[Path]:
 
 
 def lose_a_file(dice: random.Random, workdir: Path) -> list[Path]:
-    path = folder.step_folder(workdir, 30) / dice.choice(listing(workdir, 30))
+    path = names.step_folder(workdir, 30) / dice.choice(listing(workdir, 30))
     path.unlink()
     return [path]
 
@@ -167,12 +168,12 @@ def lose_a_file(dice: random.Random, workdir: Path) -> list[Path]:
 def swap_with_another_step(dice: random.Random, workdir: Path) -> list[Path]:
     """A file, or one time in four a whole tree, of steps 20 and 30 change places."""
     pairs = zip(
-        *(([folder.step_folder(workdir, s) / n for n in listing(workdir, s)]) for s in (20, 30)), strict=True
+        *(([names.step_folder(workdir, s) / n for n in listing(workdir, s)]) for s in (20, 30)), strict=True
     )
     left, right = dice.choice([(a, b) for a, b in pairs if a.read_bytes() != b.read_bytes()])
     if dice.random() < 0.25:
         tree = dice.choice(["variables", "rest"])
-        left, right = (folder.step_folder(workdir, step) / tree for step in (20, 30))
+        left, right = (names.step_folder(workdir, step) / tree for step in (20, 30))
     aside = left.with_name("aside")
     left.rename(aside), right.rename(left), aside.rename(right)
     return [left, right]
@@ -180,7 +181,7 @@ def swap_with_another_step(dice: random.Random, workdir: Path) -> list[Path]:
 
 def empty(dice: random.Random, workdir: Path) -> list[Path]:
     """A file of no bytes, or a folder of no files."""
-    path = folder.step_folder(workdir, 30) / dice.choice([n for n in listing(workdir, 30) if "/" in n])
+    path = names.step_folder(workdir, 30) / dice.choice([n for n in listing(workdir, 30) if "/" in n])
     if dice.random() < 0.5:
         path.write_bytes(b"")
         return [path]
@@ -196,7 +197,7 @@ def plain_orbax(workdir: Path, step: int) -> str:
     """What Orbax does without a record: "refused", "loaded equal" or "loaded changed"."""
     like = jax.tree.map(arrays._abstract, trees(step))
     try:
-        found = v1.load_checkpointables(folder.step_folder(workdir, step), like)
+        found = v1.load_checkpointables(names.step_folder(workdir, step), like)
     except Exception:
         return "refused"
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(trees(step)), strict=True)
@@ -206,7 +207,7 @@ def plain_orbax(workdir: Path, step: int) -> str:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_100_damaged_checkpoints_are_refused_by_name_and_passed_over(three, tmp_path):
-    told = {damage.__name__: Counter() for damage in DAMAGES}
+    outcomes = {damage.__name__: Counter() for damage in DAMAGES}
     workdir = shutil.copytree(three, tmp_path / "run")
     for number in range(100):
         damage = DAMAGES[number % 5]
@@ -218,15 +219,17 @@ def test_100_damaged_checkpoints_are_refused_by_name_and_passed_over(three, tmp_
             assert str(refusal.value).startswith(str(path)), (damage, path)
             assert "remove this folder to go on from an earlier checkpoint" in str(refusal.value)
         step, complaints = checkpoint.last_good(workdir)
-        assert step == good and str(refusal.value) in complaints
+        assert step == good and any(told.startswith(str(refusal.value)) for told in complaints)
         with pytest.raises(CheckpointError):
             checkpoint.restore(workdir, 30, trees(30))
-        told[damage.__name__][plain_orbax(workdir, 30)] += 1
+        outcomes[damage.__name__][plain_orbax(workdir, 30)] += 1
         for touched in (20, 30) if len(paths) > 1 else (30,):
-            shutil.rmtree(folder.step_folder(workdir, touched))
-            shutil.copytree(folder.step_folder(three, touched), folder.step_folder(workdir, touched))
-    total = sum(told.values(), Counter())
-    print(f"plain Orbax, 100 damaged checkpoints: {dict(total)}; { ({n: dict(c) for n, c in told.items()}) }")
+            shutil.rmtree(names.step_folder(workdir, touched))
+            shutil.copytree(names.step_folder(three, touched), names.step_folder(workdir, touched))
+    total = sum(outcomes.values(), Counter())
+    print(
+        f"plain Orbax, 100 damaged checkpoints: {dict(total)}; { ({n: dict(c) for n, c in outcomes.items()}) }"
+    )
     gc.collect()  # what failed loads left behind warns as it goes
     assert total["loaded changed"] > 0 and total["loaded equal"] > 0 and total["refused"] > 0
     assert sum(total.values()) == 100
@@ -238,7 +241,7 @@ def test_each_fault_is_told_apart(own):
             checkpoint.verify(own, step)
         return str(refusal.value)
 
-    kept = folder.step_folder(own, 30)
+    kept = names.step_folder(own, 30)
     path = kept / "rest" / "_METADATA"
     content = path.read_bytes()
     path.write_bytes(content[:-7])
@@ -256,12 +259,69 @@ def test_each_fault_is_told_apart(own):
     kept.rename(kept.with_name("40"))
     assert "40/record.json: belongs to step 30;" in fault(40)
     assert fault(30) == f"{kept}: holds no finished checkpoint; train first"
-    with pytest.raises(CheckpointError, match="holds no 'ema', only rest, variables|variables, rest"):
+    with pytest.raises(CheckpointError, match="20: holds no 'ema', only (rest, variables|variables, rest)$"):
         checkpoint.verify(own, 20, ["ema"])
 
 
+def test_the_two_newest_damaged_ones_are_set_aside(own):
+    for step in (20, 30):
+        (names.step_folder(own, step) / "orbax.checkpoint").unlink()
+    for name in ("7.damaged", "30.damaged"):
+        (names.root(own) / name / "old").mkdir(parents=True)
+    step, complaints = checkpoint.last_good(own)
+    assert step == 10 and "sets it aside as 30.damaged" in complaints[0]
+    save(own, 15)
+    assert filenames(own) == {"10", "15", "20.damaged", "30.damaged"} and checkpoint.steps(own) == [10, 15]
+    assert not (names.root(own) / "30.damaged" / "old").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EACCES])
+def test_what_cannot_be_read_now_is_not_called_damaged(own, monkeypatch, number):
+    digest, failures = record.digest, [3]
+
+    def unsteady(path: Path, durable: bool = False) -> str:
+        if path.name == "_METADATA" and path.parts[-3] == "30" and failures[0]:
+            failures[0] -= 1
+            raise OSError(number, os.strerror(number))
+        return digest(path, durable)
+
+    monkeypatch.setattr("cdm_jax.checkpoint.reading.WAITS", (0, 0))
+    monkeypatch.setattr(record, "digest", unsteady)
+    with pytest.raises(
+        CheckpointError, match=f"30/.*/_METADATA: cannot be read now .{os.strerror(number)}.*again"
+    ):
+        checkpoint.verify(own, 30, ["variables"])
+    failures[0] = 9
+    with pytest.raises(CheckpointError, match="30/.*cannot be read now"):
+        checkpoint.last_good(own)
+    failures[0] = 2
+    assert checkpoint.last_good(own) == (30, [])
+    monkeypatch.setattr(os, "scandir", lambda _: _raise(OSError(number, os.strerror(number))))
+    with pytest.raises(CheckpointError, match="cannot be read now"):
+        checkpoint.verify(own, 30)
+
+
+def test_the_best_that_is_gone_is_passed_over(own, monkeypatch):
+    like = trees(0)["variables"]
+    save(own, 40, facts={"best": [[5, 0.1], [20, 0.2], [10, 0.3]]})
+    variables, step = checkpoint.restore_variables(own, like)
+    assert step == 20
+    assert_equal(variables, trees(20)["variables"])
+    check = record.check
+
+    def deleted_meanwhile(path: Path, *inputs):
+        shutil.rmtree(path) if path.name == "20" else None
+        return check(path, *inputs)
+
+    monkeypatch.setattr(record, "check", deleted_meanwhile)
+    assert checkpoint.restore_variables(own, like)[1] == 10
+    (names.step_folder(own, 10) / "variables" / "_METADATA").unlink()
+    with pytest.raises(CheckpointError, match="10/variables/_METADATA: missing"):
+        checkpoint.restore_variables(own, like)
+
+
 def test_no_bit_of_the_record_changes_unnoticed(own):
-    path = folder.step_folder(own, 30) / folder.RECORD
+    path = names.step_folder(own, 30) / names.RECORD
     content = path.read_bytes()
     dice = random.Random(0)
     bits = [dice.randrange(8 * len(content)) for _ in range(300)]
@@ -302,7 +362,7 @@ def test_the_latest_and_the_best_stay(tmp_path):
         for step, loss in losses.items():
             done = sorted([*done, [step, loss]], key=lambda entry: entry[1])[:2]
             writer.save(step, trees(step), {"val_loss": np.float32(loss), "best": done})
-    assert checkpoint.steps(tmp_path) == [2, 4, 6, 7] and names(tmp_path) == {"2", "4", "6", "7"}
+    assert checkpoint.steps(tmp_path) == [2, 4, 6, 7] and filenames(tmp_path) == {"2", "4", "6", "7"}
     assert checkpoint.verify(tmp_path, 6)["val_loss"] is None
     variables, step = checkpoint.restore_variables(tmp_path, jax.eval_shape(lambda: trees(0)["variables"]))
     assert step == 2
@@ -311,7 +371,7 @@ def test_the_latest_and_the_best_stay(tmp_path):
 
 def test_a_loss_that_is_no_number_is_never_the_best(tmp_path):
     save(tmp_path, 1, 2, facts={"best": [[1, math.nan], [2, math.inf]]}, keep_latest=1)
-    assert names(tmp_path) == {"2"}
+    assert filenames(tmp_path) == {"2"}
     assert checkpoint.restore_variables(tmp_path, trees(0)["variables"])[1] == 2
     assert record.plain({"a": (np.float32(0.5), jnp.int32(3), -math.inf), "b": None}) == {
         "a": [0.5, 3, None],
@@ -319,7 +379,7 @@ def test_a_loss_that_is_no_number_is_never_the_best(tmp_path):
     }
     with pytest.raises(TypeError), checkpoint.writer(tmp_path) as writer:
         writer.save(3, trees(3), {"what": object()})
-    assert names(tmp_path) == {"2"}
+    assert filenames(tmp_path) == {"2"}
 
 
 def test_where_nothing_was_trained_the_way_out_is_told(tmp_path):
@@ -334,25 +394,63 @@ def test_where_nothing_was_trained_the_way_out_is_told(tmp_path):
 
 
 def test_a_step_that_was_damaged_is_written_anew_and_its_future_is_dropped(own):
-    path = folder.step_folder(own, 20) / "variables" / "_METADATA"
+    path = names.step_folder(own, 20) / "variables" / "_METADATA"
     path.write_bytes(b"")
-    (folder.step_folder(own, 30) / "orbax.checkpoint").unlink()
+    (names.step_folder(own, 30) / "orbax.checkpoint").unlink()
     assert checkpoint.last_good(own)[0] == 10
     save(own, 20, keep_latest=1)
-    assert names(own) == {"20"} and checkpoint.last_good(own) == (20, [])
+    assert filenames(own) == {"20", "20.damaged", "30.damaged"}
+    assert checkpoint.last_good(own) == (20, []) and checkpoint.steps(own) == [20]
     assert_equal(checkpoint.restore(own, 20, trees(0))[0], trees(20))
+
+
+@pytest.fixture
+def earlier(own) -> Path:
+    """A run whose step 40 is as an earlier version left it, and whose step 50 is empty."""
+    path = shutil.copytree(names.step_folder(own, 30), names.step_folder(own, 40))
+    (path / names.RECORD).unlink(), names.step_folder(own, 50).mkdir()
+    return own
+
+
+def test_a_checkpoint_without_a_record_is_never_removed_unless_a_save_of_ours_left_it(earlier):
+    path = names.step_folder(earlier, 40)
+    told = f"^{path}: has no record: of an earlier version, or its record is lost; move this folder away, or train"
+    before = record.list_files(path)
+    assert checkpoint.sweep(earlier) == ["50"]
+    step, complaints = checkpoint.last_good(earlier)
+    assert step == 30 and len(complaints) == 1 and complaints[0].startswith(told[1:])
+    with pytest.raises(CheckpointError, match=told):
+        checkpoint.verify(earlier, 40)
+    with checkpoint.writer(earlier) as writer:
+        writer.save(40, trees(40), {})
+        with pytest.raises(
+            CheckpointError, match=f"{told}.*; step 40 is not saved, the last checkpoint is step 30"
+        ):
+            writer.wait()
+        writer.save(50, trees(50), {})
+    assert record.list_files(path) == before and filenames(earlier) == {"30", "40", "50"}
+    for step in (30, 50):
+        shutil.rmtree(names.step_folder(earlier, step))
+    for ask in (checkpoint.steps, lambda run: checkpoint.restore_variables(run, {})):
+        with pytest.raises(CheckpointError, match=told):
+            ask(earlier)
+    assert checkpoint.last_good(earlier) == (None, complaints)
+    names.beside(path, names.BEGUN).touch()
+    assert checkpoint.steps(earlier) == [] and checkpoint.sweep(earlier) == ["40"] and not filenames(earlier)
 
 
 def test_only_what_a_save_left_is_swept(own):
     left = own / "checkpoints"
+    (left / "40.begun").touch(), (left / "20.begun").touch(), (left / "60.begun").touch()
     for name in ("40", "40.orbax-checkpoint-tmp", "50.orbax-checkpoint-tmp-17", "30.deleted", "30.replaced"):
         (left / name / "rest").mkdir(parents=True)
-    for name in ("notes", "30.bak", "007", "best"):
+    others = {"notes", "30.bak", "007", "best", "10.damaged"}
+    for name in others:
         (left / name).mkdir()
     shutil.copytree(left / "20", left / "20.replaced")
     gone = {"40", "40.orbax-checkpoint-tmp", "50.orbax-checkpoint-tmp-17", "30.deleted", "30.replaced"}
     assert set(checkpoint.sweep(own)) == gone | {"20.replaced"}
-    assert names(own) == {"10", "20", "30", "notes", "30.bak", "007", "best"}
+    assert filenames(own) == {"10", "20", "30"} | others
     assert checkpoint.sweep(own) == [] and checkpoint.sweep(own / "none") == []
 
 
@@ -425,12 +523,12 @@ def test_a_kill_at_any_moment_leaves_a_good_checkpoint(own, dying, step):
     before, complaints = checkpoint.last_good(own)
     assert before == (step if committed else 30 if step == 40 else 20) and not complaints
     checkpoint.sweep(own)
-    assert all(name.isdigit() for name in names(own))
+    assert all(name.isdigit() for name in filenames(own))
     after, complaints = checkpoint.last_good(own)
     assert after == (step if committed else 30) and not complaints
     assert_equal(checkpoint.restore(own, after, trees(0))[0], trees(after))
     save(own, 50, keep_latest=1)
-    assert names(own) == {"50"}
+    assert filenames(own) == {"50"}
 
 
 # Failures: the training goes on, the save is reported, nothing of it is taken for a checkpoint
@@ -472,7 +570,7 @@ def test_a_failed_save_is_told_and_the_last_good_one_stays(own, failing, step):
         full = failing is not fails_at_once
         assert told.value.full == full and ("make room" in str(told.value)) == full
         assert writer.failure() is None
-        assert names(own) == {"10", "20", "30"} and checkpoint.last_good(own) == (30, [])
+        assert filenames(own) == {"10", "20", "30"} and checkpoint.last_good(own) == (30, [])
         writer.save(step, trees(step), {})
         writer.wait()
         assert checkpoint.last_good(own) == (step, [])
@@ -548,7 +646,9 @@ def test_a_full_disk_costs_only_the_checkpoint_that_did_not_fit(small_disk, capf
         writer.save(2, large, {})
         with pytest.raises(CheckpointError, match="make room on this disk") as told:
             writer.wait()
-        assert told.value.full and names(small_disk) == {"1"} and checkpoint.last_good(small_disk) == (1, [])
+        assert (
+            told.value.full and filenames(small_disk) == {"1"} and checkpoint.last_good(small_disk) == (1, [])
+        )
         writer.save(2, trees(2), {})
     assert checkpoint.last_good(small_disk) == (2, [])
     assert "Traceback" not in "".join(capfd.readouterr())
@@ -581,7 +681,7 @@ def test_an_error_in_the_training_lets_the_save_end(tmp_path, capsys, monkeypatc
         writer.save(2, trees(2), {})
         raise ZeroDivisionError
     assert "warning: " in (told := capsys.readouterr().err) and "2: not saved" in told
-    assert names(tmp_path) == {"1"}
+    assert filenames(tmp_path) == {"1"}
 
 
 def test_processes_act_on_what_the_first_decides(monkeypatch):
@@ -599,9 +699,65 @@ def test_processes_act_on_what_the_first_decides(monkeypatch):
         ask(0, lambda: _raise(CheckpointError("of the first")))
     with pytest.raises(CheckpointError, match="of the first"):
         ask(1, lambda: 5)
+    for raised, kind, code in (
+        (UsageError("why"), UsageError, 2),
+        (checkpoint.SaveError("why"), CheckpointError, 5),
+        (StoppedError("why", 130), StoppedError, 130),
+        (OSError("why"), CheckpointError, 5),
+    ):
+        sent.clear()
+        with pytest.raises(type(raised)) as first:
+            ask(0, lambda raised=raised: _raise(raised))
+        with pytest.raises(kind) as second:
+            ask(1, lambda: 5)
+        assert first.value is raised and type(second.value) is kind
+        assert second.value.exit_code == code and str(second.value) == "why"
+    sent.clear()
+    with pytest.raises(PeerError):
+        ask(0, lambda: _raise(PeerError("gone")))
+    assert not sent, "nobody is there to hear"
+
+
+ENDS = [StoppedError("stop", 75), PeerError("gone"), KeyboardInterrupt()]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: type(end).__name__)
+def test_what_ends_a_run_passes_as_it_is(own, monkeypatch, end):
+    def passes(act, *inputs) -> None:
+        with pytest.raises(type(end)) as caught:
+            act(*inputs)
+        assert caught.value is end
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(v1, "checkpointables_metadata", lambda _: _raise(end))
+        passes(arrays.load, names.step_folder(own, 30), {})
+    writer = checkpoint.Writer(own)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrays, "begin", lambda *_: _raise(end))
+        passes(writer.save, 40, trees(40), {})
+    checkpoint.sweep(own)
+    assert filenames(own) == {"10", "20", "30"}
+    monkeypatch.setattr(record, "write", lambda *_: _raise(end))
+    for ending in (writer.hurry, writer.wait) if isinstance(end, Exception) else (writer.hurry,):
+        writer.save(40, trees(40), {})
+        passes(ending)
+        writer._pending = None
+
+
+def test_orbax_does_not_talk_of_itself_when_a_save_fails(own, caplog, recwarn):
+    begin = arrays.begin
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(CheckpointError, match="already exists"):
+        patch.setattr(arrays, "begin", lambda target, trees: (target.mkdir(), begin(target, trees))[1])
+        save(own, 40)
+    gc.collect()
+    assert not [str(seen.message) for seen in recwarn if "_create_paths" in str(seen.message)]
+    with arrays.without_noise():
+        absl = logging.getLogger("absl")
+        absl.warning(f"{arrays.DEPRECATED} in favor of"), absl.warning("something else")
+    assert [entry.message for entry in caplog.records] == ["something else"]
 
 
 def test_the_record_says_what_a_person_asks(three):
-    kept = json.loads((folder.step_folder(three, 30) / folder.RECORD).read_text())
+    kept = json.loads((names.step_folder(three, 30) / names.RECORD).read_text())
     assert kept["step"] == 30 and kept["devices"]["count"] == 8 and kept["facts"] == FACTS
     assert set(kept["trees"]) == {"variables", "rest"} and len(kept["files"]) > 10

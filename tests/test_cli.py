@@ -6,15 +6,18 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import nibabel as nib
 import numpy as np
 import pytest
 from nilearn.datasets import load_mni152_template
 from scipy.ndimage import map_coordinates
 
+from cdm_jax import runs
 from cdm_jax.cli.main import VERBS, main
 from cdm_jax.data import datasets
 from cdm_jax.detector import Detector
+from cdm_jax.session import profiling
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -274,3 +277,31 @@ def test_python_dash_m_is_the_same_door(tmp_path):
     assert done.returncode == 0
     for word in ("devices", "jaxlib", "free disk"):
         assert word in done.stdout
+
+
+def test_runs_of_a_file_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cdm("runs", tmp_path / "file") == 2 and cdm("runs", tmp_path / "none") == 2
+    file, none = capsys.readouterr().err.splitlines()
+    assert "is a file" in file and "no such" not in file and "no such folder" in none
+
+
+def test_runs_cuts_a_long_reason_in_the_table_alone(tmp_path, capsys):
+    reason = "file " + 300 * "x"
+    for name in ("config.json", "run.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "describe", lambda path, name: runs.Run(name, "failed", 0.0, reason=reason))
+        assert cdm("runs", tmp_path) == 0 and cdm("runs", tmp_path, "--json") == 0
+    table, json_list = capsys.readouterr().out.split("[", 1)
+    assert reason[:97] + "...\n" in table and json.loads("[" + json_list)[0]["reason"] == reason
+
+
+@pytest.mark.parametrize(("spec", "told"), [("50:60", 1), ("2:3", 0), ("", 0)])
+def test_a_profile_of_steps_that_never_come_is_said(spec, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: None)
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: None)
+    with profiling.profiled(spec, tmp_path) as profile:
+        for step in range(1, 5):
+            profile.at(step)
+    assert capsys.readouterr().err.count("no step was traced") == told

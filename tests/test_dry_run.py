@@ -1,5 +1,6 @@
 """What a dry run tells is what the closed forms say."""
 
+import argparse
 import re
 import sys
 from functools import cache
@@ -12,6 +13,8 @@ import pytest
 from cdm_jax import config as configs
 from cdm_jax import dry_run as dry
 from cdm_jax import methods
+from cdm_jax.cli import train as cli
+from cdm_jax.errors import UsageError
 from cdm_jax.training.trainer import Trainer, make_trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -118,8 +121,30 @@ def test_the_lines_tell_each_number_once_computed(monkeypatch):
     assert "devices: 2 (cpu), data 1 x fsdp 2; state cut in 2" in text
     assert "process 0 of 1 reads rows 0 ... 3 of each batch; 2 a device" in text
     rate, _ = dry.expected(cost.flops, 100, 2, 0.001)
-    assert f"time: {rate:.3g} steps/s" in text and "2 x 0.001 TFLOP/s are used to 40%" in text
+    assert f"time: {rate:.3g} steps/s" in text and "at 50% of 2 x 0.001 TFLOP/s" in text and "assumed" in text
     assert "give --peak" in "\n".join(dry.dry_run(trainer))
+
+
+@pytest.mark.parametrize("peak", ["0", "-3", "nan", "inf"])
+def test_a_peak_that_is_none_is_refused(peak):
+    parser = argparse.ArgumentParser()
+    cli.add_arguments(parser)
+    given = parser.parse_args(["--config=configs/demo.py", "--dry-run", f"--peak={peak}"])
+    given.overrides = []
+    with pytest.raises(UsageError, match=f"--peak: {peak}; it must be more than 0"):
+        cli.run(given)
+
+
+@pytest.mark.parametrize("name", ["cddpm", "cddpm_both", "cddpm_cross", "ddpm", "pddpm", "spark"])
+def test_the_minutes_in_a_configs_header_are_those_of_the_share_assumed(name):
+    text = " ".join((Path("configs") / f"{name}.py").read_text().split('"""')[1].split())
+    flops, minutes = map(
+        float, re.search(r"Cost: (\d+) GFLOP .* ([\d.]+) minutes on one H200", text).groups()
+    )
+    assert "at half of 790 bfloat16 TFLOP/s (assumed, not measured)" in text and dry.SHARE == 0.5
+    settings = configs.load(f"configs/{name}.py").train
+    _, hours = dry.expected(settings.batch * flops * 1e9, settings.steps, 1, 790)
+    assert minutes == round(60 * hours, 1)
 
 
 @pytest.mark.parametrize(

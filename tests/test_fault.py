@@ -18,6 +18,7 @@ from cdm_jax.train import train
 from cdm_jax.train_state import init_state, make_train_step
 
 IMAGES = 4
+STATS = {"mean": jnp.zeros(2)}
 PARAMS = {"a": {"scale": jnp.ones(3)}, "b": jnp.full((2, 2), 2.0)}
 
 
@@ -38,7 +39,7 @@ def step():
 
 
 def after(step, *batches, params=PARAMS):
-    state = init_state({"params": params}, optax.sgd(0.1), jax.random.key(0), IMAGES)
+    state = init_state({"params": params, "batch_stats": STATS}, optax.sgd(0.1), jax.random.key(0), IMAGES)
     for image in batches:
         state, _ = step(state, {"image": image})
     return jax.device_get(state.fault), state
@@ -59,26 +60,36 @@ def test_a_sound_run_has_no_fault(step):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_the_first_bad_step_its_leaf_and_its_images_are_kept(step, value):
     fault, _ = after(step, images(), images(2, value), images(0), images())
-    assert fault.step == 2 and leaf_names(PARAMS)[fault.leaf] == "the loss"
+    assert fault.step == 2 and leaf_names(PARAMS, STATS)[fault.leaf] == "the loss"
     np.testing.assert_array_equal(fault.rows, [False, False, True, False])
 
 
 def test_a_gradient_or_a_parameter_is_named(step):
     fault, _ = after(step, images(1, 1e38), params=PARAMS | {"a": {"scale": jnp.zeros(3)}})
-    assert leaf_names(PARAMS)[fault.leaf] == "the norm of all gradients or parameters" and fault.step == 1
+    assert (
+        leaf_names(PARAMS, STATS)[fault.leaf] == "a norm of gradients, parameters or statistics"
+        and fault.step == 1
+    )
     spoilt = PARAMS | {"b": jnp.array([[1.0, -jnp.inf], [jnp.inf, 1.0]])}
-    assert leaf_names(PARAMS)[after(step, images(), params=spoilt)[0].leaf] == "the loss"
+    assert leaf_names(PARAMS, STATS)[after(step, images(), params=spoilt)[0].leaf] == "the loss"
 
     def huge(params, cond, rows, key, train):
         return jnp.sqrt(jnp.abs(params["b"].sum() - 8)) + 0 * rows.sum((1, 2, 3))  # 0, with an infinite slope
 
     sharp = jax.jit(make_train_step(replace(TOY, each=huge), optax.sgd(0.1), 0.0))
     fault, _ = after(sharp, images())
-    assert leaf_names(PARAMS)[fault.leaf] == "gradient b" and not fault.rows.any()
+    assert leaf_names(PARAMS, STATS)[fault.leaf] == "gradient b" and not fault.rows.any()
+
+    def lost(params, batch_stats, batch, key, train):
+        return None, batch["image"], jax.tree.map(lambda leaf: leaf + jnp.inf, batch_stats)
+
+    statistics = jax.jit(make_train_step(replace(TOY, whole=lost), optax.sgd(0.1), 0.0))
+    fault, _ = after(statistics, images())
+    assert leaf_names(PARAMS, STATS)[fault.leaf] == "statistic mean"
 
     steep = jax.jit(make_train_step(TOY, optax.sgd(np.inf), 0.0))
     fault, _ = after(steep, images())
-    assert leaf_names(PARAMS)[fault.leaf].startswith("parameter ")
+    assert leaf_names(PARAMS, STATS)[fault.leaf].startswith("parameter ")
 
 
 def test_the_check_changes_nothing_else(step):

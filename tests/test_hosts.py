@@ -67,7 +67,12 @@ def test_an_open_mpi_that_hides_its_address_is_said(initialized, monkeypatch):
     [
         (("a:1", 2, None), "^--process-id missing: give all of"),
         ((None, None, 0), "^--coordinator, --num-processes missing"),
-        (("a", 2, 0), "must be HOST:PORT"),
+        (("a", None, None), "^--coordinator=a: must be HOST:PORT"),
+        (("a:0", 2, 0), "^--coordinator=a:0: .* from 1 to 65535"),
+        (("a:65536", 2, 0), "^--coordinator=a:65536: .* from 1 to 65535"),
+        (("a:1", 0, 0), "^--num-processes=0: must be 1 or more"),
+        ((None, -1, None), "^--num-processes=-1: must be 1 or more"),
+        (("a:1", 2, -1), "^--process-id=-1: must be 0 or more"),
         (("a:1", 2, 2), "must be from 0 to 1"),
     ],
 )

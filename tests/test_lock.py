@@ -50,6 +50,20 @@ def test_a_second_trainer_is_refused_and_told_who_the_first_is(tmp_path):
     assert lock.holder(tmp_path) is None and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("program", "shown"),
+    [("/x/cdm_jax/__main__.py", "cdm train"), ("/x/bin/cdm", "cdm train"), ("/x/bench.py", "bench.py")],
+)
+def test_a_claim_tells_the_verb_alone(monkeypatch, program, shown):
+    monkeypatch.setattr(sys, "argv", [program, "train", "--config=configs/demo.py"])
+    assert str(claim.this_process()).endswith(f": {shown}")
+
+
+def test_a_claim_of_the_earlier_form_is_read_and_cut(tmp_path):
+    earlier = leave_behind(tmp_path, command="__main__.py train --config=configs/demo.py " + 700 * "x")
+    assert str(claim.read_claim(earlier)).endswith(": cdm train")
+
+
 def test_a_refused_run_leaves_no_folder(tmp_path):
     with pytest.raises(UsageError, match="wrong"), lock.locked(tmp_path / "runs" / "one"):
         raise UsageError("wrong")

@@ -1,11 +1,14 @@
 """A training step gives the same on any devices, however the state lies on them and the batch is cut."""
 
+import math
+import re
 from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cdm_jax.configs import default
 from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec as P
 
@@ -13,7 +16,7 @@ from cdm_jax.errors import UsageError
 from cdm_jax.mesh import AXES, cut_state, devices_for, make_mesh, make_split
 from cdm_jax.noise import keys_by_id, simplex
 from cdm_jax.pieces import join
-from cdm_jax.training.trainer import make_trainer
+from cdm_jax.training.trainer import check_numbers, make_trainer
 
 STEPS, BATCH = 10, 32
 ACCUMULATED = {"devices": 2, "accumulate": 4}
@@ -60,7 +63,7 @@ def test_losses_and_weights_do_not_depend_on_where_a_step_runs(run, settings):
     expected, alone, _ = run(devices=1)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     assert expected[-1] < expected[0]
-    for tree in ("batch_stats", "ema"):
+    for tree in ("batch_stats", "params", "ema"):
         ours, theirs = (ravel_pytree(jax.device_get(getattr(each, tree)))[0] for each in (state, alone))
         assert jnp.linalg.norm(ours - theirs) < 1e-3 * jnp.linalg.norm(theirs)  # Adam enlarges rounding
 
@@ -104,7 +107,7 @@ def test_a_device_computes_its_share_alone(run):
     assert shared < 1.1 * alone / 8
 
 
-@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("devices", [2, 4, 8])
 def test_noise_is_bit_equal_on_a_mesh(devices):
     mesh = make_mesh(jax.devices()[:devices])
     draw = jax.jit(lambda ids: simplex(keys_by_id(jax.random.key(0), ids), (16, 8, 8, 1), octaves=2))
@@ -129,6 +132,31 @@ def test_axes_are_cut_by_length_and_small_leaves_are_not():
     )
     specs = {name: sharding.spec for name, sharding in found.items()}
     assert specs == {"long": P(None, "fsdp"), "odd": P(), "small": P(), "tie": P(None, "fsdp")}
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "range_"),
+    [
+        *[(key, (0, -1), "at least 1") for key in ("steps", "batch", "fsdp", "accumulate", "log_every", "eval_every")],
+        *[(key, (-1,), "0 or more") for key in ("warmup", "devices", "save_every", "keep_best")],
+        *[(key, (-0.1, math.nan, math.inf), "0 or more") for key in ("lr", "weight_decay", "clip")],
+        ("ema", (-0.1, 1.0, math.nan), "at least 0, less than 1"),
+        ("betas", ((0.9, 1.0), (-0.1, 0.9), (math.nan, 0.9), (0.9,)), "two numbers, each at least 0, less than 1"),
+    ],
+)  # fmt: skip
+def test_a_number_out_of_range_is_refused_by_name(key, values, range_):
+    config = default.get_config()
+    for value in values:
+        config.train[key] = value
+        with pytest.raises(UsageError, match=re.escape(f"config.train.{key}: {value}; it must be {range_}")):
+            make_trainer(config)
+
+
+def test_numbers_at_the_edge_of_their_range_are_taken():
+    config = default.get_config()
+    config.train.update(dict.fromkeys(("steps", "batch", "fsdp", "accumulate", "log_every", "eval_every"), 1))
+    config.train.update(lr=0.0, weight_decay=0.0, clip=0.0, ema=0.0, betas=(0.0, 0.0), keep_best=0, warmup=0)
+    check_numbers(config)
 
 
 def test_numbers_that_do_not_fit_are_refused(tiny_config):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import subprocess
 import time
 from dataclasses import replace
 from hashlib import sha256
@@ -14,11 +15,13 @@ import pytest
 
 from cdm_jax import checkpoint, metric_log
 from cdm_jax.errors import CheckpointError, StoppedError, UsageError
+from cdm_jax.session import status
 from cdm_jax.session.goodput import read as read_sessions
 from cdm_jax.session.profiling import Profile
 from cdm_jax.session.stopping import Stop
 from cdm_jax.train import Job, prepared, run, train
-from cdm_jax.training.resume import choose_start, named
+from cdm_jax.training.ending import full_disk_told
+from cdm_jax.training.resume import choose_start, named, refuse_another_run, refuse_other_subjects
 
 STEPS = 21  # hence 20 pairs of a stop and a resumption
 SMALL = (
@@ -40,7 +43,7 @@ SMALL = (
 def job(tiny_config, tmp_path_factory) -> tuple[Job, dict]:
     """A job, compiled once, and what each of its steps saw: {step: ids}."""
     workdir, seen = tmp_path_factory.mktemp("none") / "run", {}
-    job, _ = prepared(tiny_config(*SMALL), workdir, "auto")
+    job, _ = prepared(tiny_config(*SMALL), workdir, "auto", Stop())
 
     def place(batch):
         seen.setdefault(int(batch["id"][0]) // len(batch["id"]), []).append(
@@ -103,7 +106,7 @@ def test_a_run_stopped_after_each_of_its_steps_ends_bit_equal(job, unbroken, tmp
 def test_a_run_stopped_once_ends_bit_equal(job, unbroken, tmp_path, monkeypatch, after):
     with pytest.raises(StoppedError):
         go(job[0], tmp_path, monkeypatch, after=after)
-    assert len(checkpoint.steps(tmp_path)) == 2 + (checkpoint.steps(tmp_path)[0] < after - 3)
+    assert checkpoint.steps(tmp_path)[-2:] == [{7: 5, 15: 12}[after], after]
     go(job[0], tmp_path, monkeypatch)
     assert end_of(job[0], tmp_path) == unbroken[1]
 
@@ -135,6 +138,76 @@ def test_another_run_goes_on_in_a_new_folder(job, unbroken, tiny_config, tmp_pat
     assert not (tmp_path / "other").exists()
 
 
+def test_a_command_with_a_path_goes_on_when_given_again(job, unbroken, tiny_config, tmp_path, monkeypatch):
+    source, new, config = f"{unbroken[0]}/checkpoints/20", tmp_path / "new", tiny_config(*SMALL)
+    longer = replace(
+        job[0], trainer=replace(job[0].trainer, config=tiny_config(*SMALL, "--config.train.steps=23"))
+    )
+    stop = Stop()
+    monkeypatch.setattr(Profile, "at", lambda profile, step: setattr(stop, "signal", signal.SIGUSR1))
+    with pytest.raises(StoppedError, match="step 21 is saved"):
+        run(longer, new, choose_start(new, source), stop, began=time.monotonic())
+    refuse_another_run(new, config, source)
+    start = choose_start(new, source)
+    assert (start.run, start.step) == (new, 21)
+    with pytest.raises(UsageError, match="needs a new folder"):
+        refuse_another_run(new, config, str(unbroken[0]))
+    facts = json.loads((new / "run.json").read_text())
+    assert facts["from"] == source and len(facts["sessions"]) == 1
+    assert "train.steps 21 -> 23" in (new / "metrics.jsonl").read_text()
+
+
+def test_a_run_without_a_step_left_says_so(job, unbroken, tmp_path):
+    with pytest.raises(UsageError, match="no step is left: give more config.train.steps"):
+        run(job[0], tmp_path, choose_start(tmp_path, str(unbroken[0])), Stop(), began=time.monotonic())
+    workdir = shutil.copytree(unbroken[0], tmp_path / "run")
+    status.write(workdir, "running", step=STEPS, of=STEPS)  # killed after its last save
+    run(job[0], workdir, choose_start(workdir, "auto"), Stop(), began=time.monotonic())
+    assert status.read(workdir)["state"] == "finished"
+
+
+def test_what_lost_its_config_or_its_facts_is_not_begun_anew(unbroken, tiny_config, tmp_path):
+    config, workdir = tiny_config(*SMALL), shutil.copytree(unbroken[0], tmp_path / "run")
+    (workdir / "run.json").write_text('{"train": [')
+    with pytest.raises(CheckpointError, match="run.json: damaged"):
+        refuse_other_subjects(workdir, {"train": []})
+    (workdir / "config.json").unlink()
+    for resume, error in {"auto": CheckpointError, "must": CheckpointError, "never": UsageError}.items():
+        with pytest.raises(error, match="config.json: missing|holds a run already"):
+            refuse_another_run(workdir, config, resume)
+    shutil.rmtree(workdir / "checkpoints")
+    with pytest.raises(CheckpointError, match="no finished checkpoint"):
+        choose_start(workdir, "must")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small disk, and how to make it larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options):
+        return subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True
+        ).returncode
+
+    if not shutil.which("mount") or mount("size=1400k"):
+        pytest.skip("only root may mount a small disk")
+    yield folder, lambda: mount("remount,size=20m")
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_costs_no_checkpoint_and_the_run_goes_on(job, unbroken, disk, monkeypatch):
+    folder, enlarge = disk
+    with pytest.raises(CheckpointError, match="no space left") as told, full_disk_told(folder / "run"):
+        go(job[0], folder / "run", monkeypatch)
+    assert told.value.exit_code == 5 and "the same command goes on" in str(told.value)
+    assert 0 < choose_start(folder / "run", "auto").step < STEPS
+    assert not enlarge()
+    go(job[0], folder / "run", monkeypatch)
+    assert end_of(job[0], folder / "run") == unbroken[1]
+
+
 def test_a_finished_run_is_left_as_it_is(job, unbroken, capsys):
     workdir, _ = unbroken
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}
@@ -154,9 +227,9 @@ def test_damage_is_passed_over_or_refused_as_asked(unbroken, tmp_path):
     name = spoil(STEPS)
     start = choose_start(workdir, "auto")
     assert start.step == 20 and name in start.why and "skipped" in start.why
-    for way in ("must", str(workdir)):
+    for folder, way in ((workdir, "must"), (tmp_path / "new", str(workdir))):
         with pytest.raises(CheckpointError, match=name):
-            choose_start(workdir, way)
+            choose_start(folder, way)
     for step in checkpoint.steps(workdir)[:-1]:
         spoil(step)
     with pytest.raises(CheckpointError, match="no good checkpoint"):

@@ -1,12 +1,21 @@
 """A signal outside a step ends the run at once, inside it is noted, a second one changes nothing."""
 
+import ctypes
+import gc
+import os
+import re
 import signal
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from cdm_jax.errors import StoppedError
-from cdm_jax.session.stopping import EXIT_CODES, stop_on_signals
+from cdm_jax.session import stopping
+from cdm_jax.session.stopping import EXIT_CODES, beginning, heard_in_c, stop_on_signals
 
 SIGNALS = pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
 
@@ -84,3 +93,81 @@ def test_in_another_thread_nothing_changes():
     thread.start()
     thread.join()
     assert found == [(True, None)]
+
+
+class Ended(BaseException):
+    """In place of the end of the process."""
+
+
+def end(code: int):
+    raise Ended(code)
+
+
+@SIGNALS
+def test_before_anything_is_begun_it_ends_the_process(number, monkeypatch, capfd):
+    monkeypatch.setattr(stopping.os, "_exit", end)
+    before = signal.getsignal(number)
+    with pytest.raises(Ended) as caught, beginning("cdm train"):
+        signal.raise_signal(number)
+    assert caught.value.args == (EXIT_CODES[number],) and signal.getsignal(number) == before
+    told = f"cdm train: stopped by {number.name}, nothing to save yet; the same command goes on\n"
+    assert capfd.readouterr().err == told
+
+
+def test_after_the_run_the_beginning_does_not_speak_again(monkeypatch):
+    monkeypatch.setattr(stopping.os, "_exit", end)
+    with beginning("cdm train"):
+        with pytest.raises(StoppedError), stop_on_signals():
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_while_the_main_thread_waits_in_c_another_one_obeys(monkeypatch):
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
+    deadline = (ctypes.c_long * 2)(int(time.time()) + 30, 0)
+    monkeypatch.setattr(stopping.os, "_exit", lambda code: libc.pthread_mutex_unlock(mutex))
+    libc.pthread_mutex_lock(mutex)
+    with beginning("cdm train"), heard_in_c():
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        assert libc.pthread_mutex_timedlock(mutex, deadline) == 0, "nobody obeyed"  # no signal wakes it
+
+
+def test_one_that_meets_the_garbage_collector_is_kept_for_later():
+    def _xla_gc_callback(phase, _):
+        if phase == "start" and stop.signal is None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with stop_on_signals() as stop:
+        gc.callbacks.append(_xla_gc_callback)
+        try:
+            gc.collect()
+        finally:
+            gc.callbacks.remove(_xla_gc_callback)
+        assert stop.signal == signal.SIGTERM
+        with pytest.raises(StoppedError), stop.deferred():
+            raise AssertionError("began")
+
+
+def heeds(pid: int) -> bool:
+    """Whether a process catches SIGTERM, or lets it wait."""
+    masks = re.findall(r"^Sig(?:Blk|Cgt):\t(.*)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return any(int(mask, 16) >> signal.SIGTERM - 1 & 1 for mask in masks)
+
+
+@pytest.mark.parametrize(
+    ("number", "after"), zip([*EXIT_CODES] * 2, (0, 0.2, 0.4, 0.7, 1.1, 1.6), strict=True)
+)
+def test_a_starting_process_ends_calmly(number, after, tiny_cohort, tmp_path):
+    words = ("--config=configs/demo.py", f"--config.data.root={tiny_cohort}", f"--workdir={tmp_path / 'run'}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cdm_jax", "train", *words], stderr=subprocess.PIPE, text=True
+    )
+    while not heeds(process.pid):  # Python itself starts
+        time.sleep(0.01)
+    time.sleep(after)
+    process.send_signal(number)
+    told = process.communicate()[1]
+    told = re.sub(r"^prepare .*\n", "", told, flags=re.MULTILINE)  # on a machine that is quick
+    ends = "nothing to save yet|with nothing left to save"
+    assert re.fullmatch(f"cdm train: stopped by {number.name}, ({ends}); the same command goes on\n", told)
+    assert process.returncode == EXIT_CODES[number] and not (tmp_path / "run").exists()

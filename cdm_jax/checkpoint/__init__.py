@@ -1,8 +1,8 @@
 """How is a training run kept on disk, so that what is read is what was written?
 
 A checkpoint is the folder `workdir/checkpoints/STEP`: arrays as Orbax writes them, and `record.json`, written
-last, with the size and SHA-256 of every file. A folder without a record is unfinished and read by nobody; one
-whose files differ from its record is damaged and refused by name.
+last, with the size and SHA-256 of every file. A folder without a record is unfinished, or not ours (see `names`),
+and read by nobody; one whose files differ from its record is damaged and refused by name.
 """
 
 from cdm_jax.checkpoint.failure import SaveError

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,10 +11,15 @@ import jax
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import v1
 
-from cdm_jax.checkpoint.failure import first_line
+from cdm_jax.checkpoint.reading import LASTING, unreadable
 from cdm_jax.checkpoint.record import WAY_OUT
 from cdm_jax.differences import differences, summary
-from cdm_jax.errors import CheckpointError
+from cdm_jax.errors import CdmError, CheckpointError
+from cdm_jax.session.failures import first_line
+
+NEVER_AWAITED = r"coroutine '_create_paths' was never awaited$"
+DEPRECATED = "Passing direct option objects to Context.__init__ is deprecated"
+"""What Orbax says of itself when a save fails."""
 
 
 class Writing(Protocol):
@@ -40,7 +46,7 @@ def begin(folder: Path, trees: dict[str, Any]) -> Writing:
 def load(folder: Path, like: dict[str, Any]) -> dict[str, Any]:
     """The trees named in `like`, each leaf with the sharding of its like, or else on one device.
 
-    Raises: CheckpointError: another architecture, with what differs; or damaged.
+    Raises: CheckpointError: another architecture, with what differs; damaged; or it cannot be read now.
     """
     try:
         saved = v1.checkpointables_metadata(folder).metadata
@@ -49,17 +55,20 @@ def load(folder: Path, like: dict[str, Any]) -> dict[str, Any]:
                 raise CheckpointError(f"{folder}: checkpoint of another architecture ({unlike})")
         wanted = {name: jax.tree.map(_abstract, tree) for name, tree in like.items()}
         return wanted | v1.load_checkpointables(folder, {n: t for n, t in wanted.items() if _leaves(t)})
-    except CheckpointError:
+    except CdmError:  # ours, or the end of the run
         raise
     except Exception as error:  # Orbax and TensorStore raise a dozen types for a damaged file
+        if isinstance(error, OSError) and not isinstance(error, LASTING):
+            raise unreadable(folder, error) from error
         reason = first_line(error)
         raise CheckpointError(f"{folder}: damaged or incomplete checkpoint ({reason}); {WAY_OUT}") from error
 
 
 @contextlib.contextmanager
-def without_tracebacks() -> Iterator[None]:
-    """Keep Orbax's threads from printing what `Writing.result` raises anyway."""
-    logger, drop = logging.getLogger("absl"), _without_traceback
+def without_noise() -> Iterator[None]:
+    """Keep Orbax from printing what `Writing.result` raises anyway, or what it should tell its authors."""
+    warnings.filterwarnings("ignore", NEVER_AWAITED, RuntimeWarning)  # stays: it comes with a late collection
+    logger, drop = logging.getLogger("absl"), _is_news
     logger.addFilter(drop)
     try:
         yield
@@ -67,8 +76,8 @@ def without_tracebacks() -> Iterator[None]:
         logger.removeFilter(drop)
 
 
-def _without_traceback(entry: logging.LogRecord) -> bool:
-    return not entry.exc_info
+def _is_news(entry: logging.LogRecord) -> bool:
+    return not entry.exc_info and not str(entry.msg).startswith(DEPRECATED)
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -1,95 +1,126 @@
-"""Where do the checkpoints of a run stand, and which of them are finished?
+"""How does the folder of checkpoints change, so that a kill at any moment costs nothing?
 
-Every change is one rename, so that a kill at any moment leaves either what was there or what shall be:
-
-    STEP                        finished if it holds a record
-    STEP.orbax-checkpoint-tmp   being written
-    STEP.replaced               the former STEP, set aside while it is written anew
-    STEP.deleted                being removed
+Every change is one rename (see `names`), so that there is either what was there or what shall be.
 """
 
 import contextlib
 import os
-import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-RECORD = "record.json"
-REPLACED, DELETED = ".replaced", ".deleted"
-OURS = re.compile(r"(0|[1-9]\d*)(\.replaced|\.deleted|\.orbax-checkpoint-tmp.*)?")
+from cdm_jax.checkpoint.names import (
+    BEGUN,
+    DAMAGED,
+    DELETED,
+    REPLACED,
+    begun,
+    beside,
+    damaged,
+    entries,
+    finished,
+    is_finished,
+    step_folder,
+)
+from cdm_jax.errors import CheckpointError
+
+UNRECORDED = (
+    "has no record: of an earlier version, or its record is lost; "
+    "move this folder away, or train in a new folder"
+)
+MOST_DAMAGED = 2
 
 
-def root(workdir: str | Path) -> Path:
-    """The folder of all checkpoints of a run."""
-    return (Path(workdir) / "checkpoints").absolute()
-
-
-def step_folder(workdir: str | Path, step: int) -> Path:
-    return root(workdir) / str(step)
-
-
-def is_finished(folder: Path) -> bool:
-    return (folder / RECORD).is_file()
-
-
-def finished(workdir: str | Path) -> list[int]:
-    """Steps with a record, ascending."""
-    return sorted(step for step, suffix, path in _entries(workdir) if not suffix and is_finished(path))
+def unrecorded_error(folder: Path) -> CheckpointError:
+    """The refusal of a folder of which `names.is_unrecorded` holds."""
+    return CheckpointError(f"{folder}: {UNRECORDED}")
 
 
 def make_room(workdir: str | Path, step: int) -> None:
-    """Let nothing stand where `step` is about to be written; a finished checkpoint there is set aside."""
-    root(workdir).mkdir(parents=True, exist_ok=True)
-    give_up(workdir, step)
+    """Let nothing stand where `step` is about to be written, and note that it is; a finished one is set aside.
+
+    Raises: CheckpointError: something stands there that is not ours to remove.
+    """
     folder = step_folder(workdir, step)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    give_up(workdir, step)
     if is_finished(folder):
-        folder.rename(_beside(folder, REPLACED))
+        folder.rename(beside(folder, REPLACED))
         sync(folder.parent)
+    if folder.exists():
+        raise unrecorded_error(folder)
+    with beside(folder, BEGUN).open("wb") as note:
+        os.fsync(note.fileno())
+    sync(folder.parent)
+
+
+def settle(workdir: str | Path, step: int) -> None:
+    """Forget that a save of `step` began: it is finished, or nothing of it is left."""
+    beside(step_folder(workdir, step), BEGUN).unlink(missing_ok=True)
 
 
 def give_up(workdir: str | Path, step: int) -> list[str]:
     """Remove what an unfinished save of `step` left, and put back what it had set aside; returns the names."""
-    names = []
-    for found, suffix, path in _entries(workdir):
-        if found == step and (suffix or not is_finished(path)):
+    folder = step_folder(workdir, step)
+    names, ours = [], beside(folder, BEGUN).exists()
+    for found, suffix, path in entries(workdir):
+        unfinished = ours and not suffix and not is_finished(path)
+        if found == step and (suffix or unfinished or _is_empty(path)):
             if suffix != REPLACED:
                 delete(path)
             names.append(path.name)
-    folder = step_folder(workdir, step)
-    aside = _beside(folder, REPLACED)
+    aside = beside(folder, REPLACED)
     if is_finished(aside) and not folder.exists():
         aside.rename(folder)
         sync(folder.parent)
     delete(aside)
+    settle(workdir, step)
     return names
 
 
 def sweep(workdir: str | Path) -> list[str]:
     """Undo what killed saves left half done; returns the names of the folders in question."""
-    steps = sorted({step for step, _, _ in _entries(workdir)})
+    steps = sorted({step for step, _, _ in entries(workdir)} | {*begun(workdir)})
     return [name for step in steps for name in give_up(workdir, step)]
 
 
-def keep(workdir: str | Path, step: int, newest: int, also: Collection[int]) -> None:
+def keep(
+    workdir: str | Path,
+    step: int,
+    newest: int,
+    also: Collection[int],
+    is_good: Callable[[Path, int], bool],
+) -> None:
     """Delete all but `step`, the newest before it (`newest` of them with it), and the steps in `also`.
 
-    Steps after `step` go: they were damaged, or the run would not have gone on from before them.
+    Steps after `step` go, and the former `step`: the run would not have gone on from before them had they been
+    good. Those that are damaged indeed are set aside, for a person to look at.
     """
     there = finished(workdir)
     past = [found for found in there if found <= step]
     kept = {step, *past[-max(newest, 1) :], *also}
-    for found in there:
-        if found not in kept:
-            delete(step_folder(workdir, found))
-    delete(_beside(step_folder(workdir, step), REPLACED))
+    for found in set(there) - kept:
+        folder = step_folder(workdir, found)
+        delete(folder) if found < step or is_good(folder, found) else _set_aside(folder)
+    former = beside(step_folder(workdir, step), REPLACED)
+    if former.exists():
+        delete(former) if is_good(former, step) else _set_aside(former)
+    for _, path in damaged(workdir)[:-MOST_DAMAGED]:
+        delete(path)
+
+
+def _set_aside(folder: Path) -> None:
+    """Rename a damaged checkpoint to STEP.damaged, in the place of an earlier one."""
+    delete(beside(folder, DAMAGED))
+    folder.rename(beside(folder, DAMAGED))
+    sync(folder.parent)
 
 
 def delete(folder: Path) -> None:
     """Remove a folder that may be there; its first change is one after which it is no checkpoint any more."""
     if not folder.exists():
         return
-    grave = _beside(folder, DELETED)
+    grave = beside(folder, DELETED)
     if folder != grave:
         shutil.rmtree(grave, ignore_errors=True)
         folder.rename(grave)
@@ -107,13 +138,5 @@ def sync(folder: Path) -> None:
             os.close(opened)
 
 
-def _beside(folder: Path, suffix: str) -> Path:
-    """STEP.suffix beside STEP or STEP.another."""
-    return folder.with_name(folder.name.partition(".")[0] + suffix)
-
-
-def _entries(workdir: str | Path) -> list[tuple[int, str, Path]]:
-    """(step, suffix, path) of every folder that is ours; what else stands there is left alone."""
-    folder = root(workdir)
-    named = [(OURS.fullmatch(path.name), path) for path in folder.iterdir()] if folder.is_dir() else []
-    return [(int(match[1]), match[2] or "", path) for match, path in named if match and path.is_dir()]
+def _is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())

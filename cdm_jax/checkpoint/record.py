@@ -11,7 +11,9 @@ from pathlib import Path
 
 import jax
 
-from cdm_jax.checkpoint.folder import RECORD, sync
+from cdm_jax.checkpoint.folder import sync, unrecorded_error
+from cdm_jax.checkpoint.names import RECORD, is_unrecorded
+from cdm_jax.checkpoint.reading import patiently
 from cdm_jax.errors import CheckpointError
 from cdm_jax.files import write_text
 
@@ -46,32 +48,46 @@ def check(folder: Path, step: int, parts: Collection[str] | None = None) -> dict
     """The facts of a checkpoint whose files are those of its record, to the last bit.
 
     Args: parts: the trees in question; all for None.
-    Raises: CheckpointError: they are not; it names the first file that differs.
+    Raises: CheckpointError: they are not; it names the first file that differs. UnreadableError: who knows.
     """
     record = read(folder, step)
     if missing := sorted(set(parts or ()) - set(record["trees"])):
         raise CheckpointError(f"{folder}: holds no '{missing[0]}', only {', '.join(record['trees'])}")
     left_out = set() if parts is None else set(record["trees"]) - set(parts)
-    wanted, found = record["files"], list_files(folder)
+    wanted, found = record["files"], patiently(lambda: list_files(folder), folder)
     names = [n for n in sorted(wanted.keys() | found.keys()) if n.partition("/")[0] not in left_out]
     for name in names:
         if fault := _fault(found.get(name), wanted.get(name, [None])[0]):
             raise damaged(folder / name, fault)
-    digests = _each(lambda name: digest(folder / name), names)
+    digests = _each(lambda name: _digest_again(folder / name), names)
     for name in names:
         if digests[name] != wanted[name][1]:
             raise damaged(folder / name, "changed since it was written (checksum)")
     return record["facts"]
 
 
+def is_good(folder: Path, step: int) -> bool:
+    """Whether `check` passes."""
+    try:
+        check(folder, step)
+    except CheckpointError:
+        return False
+    return True
+
+
 def read(folder: Path, step: int) -> dict:
-    """The record in `folder`. Raises: CheckpointError: there is none, it is damaged, or of another step."""
+    """The record in `folder`.
+
+    Raises: CheckpointError: there is none, it is damaged, or of another step. UnreadableError: who knows.
+    """
     path = folder / RECORD
     try:
-        written = path.read_bytes()
+        written = patiently(path.read_bytes, path)
         content = json.loads(written)
         sealed = written == _seal({n: v for n, v in content.items() if n != "sha256"}).encode()
     except FileNotFoundError as error:
+        if is_unrecorded(folder):
+            raise unrecorded_error(folder) from error
         raise CheckpointError(f"{folder}: holds no finished checkpoint; train first") from error
     except OSError as error:
         raise damaged(path, f"cannot be read ({error.strerror})") from error
@@ -90,23 +106,22 @@ def damaged(path: Path, fault: str) -> CheckpointError:
 
 
 def list_files(folder: Path) -> dict[str, int]:
-    """{path in `folder`: bytes} of all files but the record."""
-    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    """{path in `folder`: bytes} of all files but the record. Raises: OSError: one of its folders is closed to us."""
+    walk = os.walk(folder, onerror=_raise)
+    paths = [Path(where) / name for where, _, inside in walk for name in inside]
+    names = {path.relative_to(folder).as_posix(): path for path in paths if path.is_file()}
     return {name: names[name].stat().st_size for name in sorted(names) if name != RECORD}
 
 
 def digest(path: Path, durable: bool = False) -> str:
     """SHA-256 of a file, read in a stream; `durable`: its bytes are on the disk before this returns.
 
-    Raises: CheckpointError: it cannot be read.
+    Raises: OSError: it cannot be read, or not be brought there.
     """
-    try:
-        with path.open("rb") as file:
-            if durable:
-                os.fsync(file.fileno())
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise damaged(path, f"cannot be read ({error.strerror or error})") from error
+    with path.open("rb") as file:
+        if durable:
+            os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def plain(value: object) -> object:
@@ -137,6 +152,17 @@ def _fault(found: int | None, wanted: int | None) -> str:
     if wanted is None:
         return "not of this checkpoint (unexpected file)"
     return "" if found == wanted else f"{found} bytes instead of {wanted}"
+
+
+def _digest_again(path: Path) -> str:
+    try:
+        return patiently(lambda: digest(path), path)
+    except OSError as error:
+        raise damaged(path, f"cannot be read ({error.strerror or error})") from error
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _each(function, names: Iterable[str]) -> dict:

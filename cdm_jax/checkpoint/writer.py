@@ -10,10 +10,12 @@ from typing import Any
 
 import jax
 
-from cdm_jax.checkpoint import arrays, folder, record
+from cdm_jax.checkpoint import arrays, folder, names, record
 from cdm_jax.checkpoint.agreement import decided_by_first
-from cdm_jax.checkpoint.failure import SaveError, first_line, is_full
+from cdm_jax.checkpoint.failure import SaveError
 from cdm_jax.errors import CheckpointError
+from cdm_jax.session.failures import first_line, is_full
+from cdm_jax.session.quietly import MEANT
 
 PATIENCE = 30  # seconds that a process which fails gives a save the others may never finish
 
@@ -24,7 +26,7 @@ def writer(workdir: str | Path, keep_latest: int = 2) -> Iterator["Writer"]:
 
     Raises: SaveError: the last save failed.
     """
-    with arrays.without_tracebacks():
+    with arrays.without_noise():
         saves = Writer(workdir, keep_latest)
         try:
             yield saves
@@ -51,14 +53,16 @@ class Writer:
 
         The arrays may be donated at once. A failure, also of the beginning, is told by `failure` and `wait`.
 
-        Raises: TypeError: `facts` holds what JSON cannot.
+        Raises: TypeError: `facts` holds what JSON cannot; StoppedError, PeerError: as they come.
         """
         facts = record.plain(facts)  # type: ignore[assignment]
         self._settle()
-        target = folder.step_folder(self.workdir, step)
+        target = names.step_folder(self.workdir, step)
         try:
             decided_by_first(lambda: folder.make_room(self.workdir, step))
             writing = arrays.begin(target, trees)
+        except MEANT:
+            raise
         except Exception as error:  # of the file system, Orbax or TensorStore
             self._pending = step, _in_background(self._give_up, step, error)
         else:
@@ -87,6 +91,8 @@ class Writer:
         step, pending = self._pending
         try:
             pending.result(None if jax.process_count() == 1 else PATIENCE)
+        except MEANT:
+            raise
         except Exception as error:
             print(f"warning: {self._explain(step, error)}", file=sys.stderr)
 
@@ -96,6 +102,9 @@ class Writer:
             return None
         step, pending = self._pending
         error = pending.exception()
+        if isinstance(error, MEANT):
+            self._pending = None
+            raise error
         own = [str(self._explain(step, error)), is_full(error)] if error else []
         agreed = decided_by_first(lambda: own)
         self._pending = None
@@ -110,12 +119,14 @@ class Writer:
         try:
             writing.result()
             if jax.process_index() == 0:
-                record.write(folder.step_folder(self.workdir, step), step, facts, trees)
+                record.write(names.step_folder(self.workdir, step), step, facts, trees)
         except Exception as error:
             self._give_up(step, error)
         if jax.process_index() == 0:
             with contextlib.suppress(OSError):  # it is saved; what could not go now goes after the next save
-                folder.keep(self.workdir, step, self.keep_latest, record.best_steps(facts))
+                folder.settle(self.workdir, step)
+                best = record.best_steps(facts)
+                folder.keep(self.workdir, step, self.keep_latest, best, record.is_good)
 
     def _give_up(self, step: int, error: Exception) -> None:
         if jax.process_index() == 0:
@@ -124,10 +135,16 @@ class Writer:
         raise error
 
     def _explain(self, step: int, error: BaseException) -> SaveError:
-        target, full = folder.step_folder(self.workdir, step), is_full(error)
-        kept = folder.finished(self.workdir)
+        target, full = names.step_folder(self.workdir, step), is_full(error)
+        kept = names.finished(self.workdir)
         last = f"the last checkpoint is step {kept[-1]}" if kept else "there is no checkpoint yet"
-        way_out = "make room on this disk" if full else "see that this folder can be written"
+        if isinstance(error, CheckpointError):  # it names what is in the way, and the way out
+            return SaveError(f"{error}; step {step} is not saved, {last}", full)
+        way_out = (
+            "make room on this disk, and the same command goes on"
+            if full
+            else "see that this folder can be written"
+        )
         return SaveError(
             f"{target}: not saved ({'no space left' if full else first_line(error)}); {last}; {way_out}", full
         )
@@ -143,7 +160,7 @@ def sweep(workdir: str | Path) -> list[str]:
         try:
             return folder.sweep(workdir)
         except OSError as error:
-            where = folder.root(workdir)
+            where = names.root(workdir)
             raise CheckpointError(
                 f"{where}: cannot be cleaned ({error.strerror}); see that it can be written"
             ) from error

@@ -1,12 +1,15 @@
 """`cdm VERB`: reads the command line, runs one verb, turns errors into exit codes."""
 
 import argparse
+import contextlib
 import importlib
+import signal
 import sys
 
 from cdm_jax import __version__
 from cdm_jax.cli.huge_pages import restart_with_huge_pages
 from cdm_jax.errors import CdmError, UsageError
+from cdm_jax.session.stopping import EXIT_CODES, beginning
 
 VERBS = {
     "demo": "make a cohort, train, calibrate, score it and show the result",
@@ -22,6 +25,13 @@ VERBS = {
     "export": "write a trained model as one file or folder for use elsewhere",
     "doctor": "show devices, versions and what stands in the way of speed",
 }
+
+
+TRAINS = ("train", "pretrain")
+"""Verbs that begin nothing before `stop_on_signals` takes over."""
+
+PREPARED = ("demo", "bench")
+"""Verbs that train among other things: all that they need is imported before they begin."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,11 +63,22 @@ def main(arguments: list[str] | None = None) -> int:
     0 done, 2 usage, 3 faults in the data, 4 volumes failed, 5 checkpoint unusable, 6 diverged, 75 stopped by the
     system or by the loss of another process (try again), 130 interrupted.
     """
-    args, rest = parser().parse_known_args(arguments)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(beginning(name_of(sys.argv[1:] if arguments is None else arguments)))
+        args, rest = parser().parse_known_args(arguments)
+        return run(args, rest, stack)
+
+
+def run(args: argparse.Namespace, rest: list[str], nothing_begun: contextlib.ExitStack) -> int:
+    """The exit code of one verb; `nothing_begun` is closed where it may leave something behind."""
     try:
         args.overrides = overrides(rest, args)
         if args.compiles:
             importlib.import_module("cdm_jax.compilation").enable_cache()
+        if args.verb in PREPARED:
+            importlib.import_module(f"cdm_jax.{args.verb}")
+        if args.verb not in TRAINS:
+            nothing_begun.close()
         return args.run(args) or 0
     except CdmError as error:
         if args.debug:
@@ -70,9 +91,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def entry() -> int:
-    """The installed command `cdm`, which may start itself anew (see `huge_pages`)."""
+    """The installed command `cdm`, which may start itself anew (see `huge_pages`).
+
+    Signals wait until `beginning` listens, in the new process too, which inherits the mask.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, EXIT_CODES)
     restart_with_huge_pages("-P", "-m", "cdm_jax", *sys.argv[1:])
     return main()
+
+
+def name_of(words: list[str]) -> str:
+    """Who speaks before the command line is understood: `cdm VERB`."""
+    return " ".join(["cdm", *(word for word in words[:1] if word in VERBS)])
 
 
 def overrides(rest: list[str], args: argparse.Namespace) -> list[str]:

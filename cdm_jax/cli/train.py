@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--workdir=DIR is needed")
     if args.peak is not None and not args.dry_run:
         raise UsageError("--peak is for --dry-run")
+    if args.peak is not None and not 0 < args.peak < float("inf"):
+        raise UsageError(f"--peak: {args.peak:g}; it must be more than 0, in TFLOP/s")
     hosts.start(args.coordinator, args.num_processes, args.process_id)
     show_cost(config, args.peak) if args.dry_run else train_for_real(config, args)
 
@@ -67,8 +69,11 @@ def show_cost(config, peak: float | None) -> None:
 
 
 def train_for_real(config, args: argparse.Namespace) -> None:
+    import jax
+
     from cdm_jax.train import train
 
     names = [name for name in args.log.split(",") if name]
     val_loss = train(config, args.workdir, resume=args.resume, log=names, profile=args.profile)
-    print(f"validation loss {val_loss:.4f}; open {args.workdir}/report.html")
+    if jax.process_index() == 0:
+        print(f"validation loss {val_loss:.4f}; open {args.workdir}/report.html")

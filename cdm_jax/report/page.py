@@ -31,7 +31,7 @@ header { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: center }
 .tiles small { display: block; font-size: 13px; color: var(--soft) }
 .card { padding: 12px 14px; margin-top: 12px; min-width: 0 }
 .pair { display: grid; gap: 0 12px } @media (min-width: 760px) { .pair { grid-template-columns: 1fr 1fr } }
-svg { display: block; width: 100%; height: auto } svg text { font-size: 13px; fill: var(--soft) }
+svg { display: block; width: 100%; height: auto; overflow: visible } svg text { font-size: 13px; fill: var(--soft) }
 .grid { stroke: var(--rule); stroke-width: 1 } .axis { stroke: var(--soft); fill: none; stroke-width: 1 }
 .mark { stroke: var(--soft); stroke-dasharray: 2 4 }
 .line { fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linejoin: round }
@@ -59,6 +59,8 @@ table { border-collapse: collapse; table-layout: fixed; width: 100%; font-size: 
   vertical-align: top; padding: 3px 12px 3px 0; border-top: 1px solid var(--rule); overflow-wrap: anywhere }
 th { font-weight: 400; color: var(--soft); width: 34% } tr:first-child > * { border-top: 0 }
 @media (min-width: 760px) { th { width: 240px } } @media (max-width: 500px) { svg text { font-size: 16px } }
+@media (max-width: 650px) { th, td { display: block; width: 100%; padding-right: 0 } th { padding-bottom: 0 }
+  td { border-top: 0; padding-top: 0 } }
 summary { cursor: pointer; font-weight: 600 } details[open] summary { margin-bottom: 8px }
 """
 

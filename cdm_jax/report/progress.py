@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from cdm_jax.report.curve import Curve, curve, short
 from cdm_jax.report.figure import new_figure, save, upright
+from cdm_jax.report.svg import log_ticks
 
 Rows = dict[str, np.ndarray]
 """{label: images [B,H,W,1]}, drawn one below the other; a row whose label begins with "residual" as heat."""
@@ -76,7 +77,7 @@ def _height(rows: Rows) -> float:
 
 
 def _pictures(figure, rows: Rows) -> None:
-    """The rows at the bottom of the figure; the slices of a row touch, so that they are drawn at once."""
+    """The rows at the bottom of the figure; the slices of a row are drawn at once, one pixel of white between them."""
     top = _height(rows) - RIGHT / 2
     for name, images in rows.items():
         width, height = _row_size(images)
@@ -85,6 +86,8 @@ def _pictures(figure, rows: Rows) -> None:
         heat = name.startswith("residual")
         strip = np.concatenate([upright(image) for image in images[..., 0]], axis=1)
         axis.imshow(strip, cmap="inferno" if heat else "gray", vmin=0, vmax=0.4 if heat else 1, aspect="auto")
+        edges = np.arange(1, len(images)) * images.shape[1] - 0.5
+        axis.vlines(edges, *axis.get_ylim(), color="white", lw=72 / DPI)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
         axis.set_ylabel(name, fontsize=9, color=INK)
@@ -126,7 +129,7 @@ def _scale(axis, title: str, drawn: list[Curve]) -> None:
     elif low > 0:
         axis.set_yscale("log")
         axis.set_ylim(low / 1.15, high * 1.15)
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        axis.yaxis.set_major_locator(FixedLocator(log_ticks(low / 1.15, high * 1.15)))
         axis.yaxis.set_minor_locator(NullLocator())
     else:
         room = 0.1 * (high - low) or 1.0

@@ -82,11 +82,11 @@ def linear_ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """The powers of ten in [low, high], with 2 and 5 times these if they are few; linear ticks if there are none."""
+    """The powers of ten in [low, high], with 2 and 5 times these if they are few; linear ticks if fewer than two."""
     powers = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)))]
     factors = (1, 2, 5) if high < 200 * low else (1,)
     found = [power * factor for power in powers for factor in factors if low <= power * factor <= high]
-    return found if len(found) > 1 else linear_ticks(low, high, most=3)
+    return found if len(found) > 1 else linear_ticks(low, high)
 
 
 def _grid(across: Scale, down: Scale) -> str:

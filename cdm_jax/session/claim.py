@@ -25,7 +25,7 @@ class Holder:
     command: str
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host} since {self.since}: {self.command}"
+        return f"process {self.pid} on {self.host} since {self.since}: {_short(self.command.split(' '))}"
 
 
 def read_claim(path: Path) -> Holder:
@@ -55,13 +55,22 @@ def alive(claim: Path, other: Holder, now: float) -> bool:
 def this_process() -> Holder:
     """The claim of this process."""
     since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    command = _short([name, *sys.argv[1:]])
     boot = _read("/proc/sys/kernel/random/boot_id")
     try:
         space = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         space = ""
     return Holder(socket.gethostname(), boot, space, os.getpid(), _began(os.getpid()) or "", since, command)
+
+
+def _short(words: list[str]) -> str:
+    """`cdm VERB`, or another program's name alone; a claim of an earlier version holds the whole command line."""
+    if words[0] not in ("cdm", "cdm_jax", "__main__.py"):
+        return words[0]
+    return " ".join(["cdm", *(word for word in words[1:2] if not word.startswith("-"))])
 
 
 def _began(pid: int) -> str | None:

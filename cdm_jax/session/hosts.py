@@ -8,6 +8,7 @@ import jax
 
 from cdm_jax.errors import UsageError
 from cdm_jax.session.peers import end, give_up, on_abort, peers_watched
+from cdm_jax.session.stopping import heard_in_c
 
 __all__ = ["peers_watched", "start"]
 
@@ -43,14 +44,15 @@ def start(
     )
     on_abort(lambda: end(late, UsageError.exit_code))
     try:
-        jax.distributed.initialize(
-            coordinator,
-            processes,
-            process_id,
-            cluster_detection_method=launcher,
-            initialization_timeout=int(patience),
-            heartbeat_timeout_seconds=int(heartbeat),
-        )
+        with heard_in_c():
+            jax.distributed.initialize(
+                coordinator,
+                processes,
+                process_id,
+                cluster_detection_method=launcher,
+                initialization_timeout=int(patience),
+                heartbeat_timeout_seconds=int(heartbeat),
+            )
     except (RuntimeError, ValueError, OSError) as error:
         raise UsageError(f"the processes of the run cannot be joined: {_line(error)}") from error
     if not coordinator and "JAX_LOCAL_DEVICE_IDS" not in os.environ and _alone_on_host():
@@ -59,18 +61,25 @@ def start(
 
 
 def _refuse(coordinator: str | None, processes: int | None, process_id: int | None) -> None:
-    """Raises: UsageError: one of the three is missing or impossible."""
+    """Raises: UsageError: one of the three is impossible or missing."""
+    if coordinator is not None:
+        host, _, port = coordinator.rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+            raise UsageError(
+                f"--coordinator={coordinator}: must be HOST:PORT of process 0, PORT from 1 to 65535"
+            )
+    if processes is not None and processes < 1:
+        raise UsageError(f"--num-processes={processes}: must be 1 or more")
+    if process_id is not None and process_id < 0:
+        raise UsageError(f"--process-id={process_id}: must be 0 or more")
     given = {"--coordinator": coordinator, "--num-processes": processes, "--process-id": process_id}
     missing = [name for name, value in given.items() if value is None]
     if len(missing) == len(given):
         return
     if missing:
         raise UsageError(f"{', '.join(missing)} missing: give all of {', '.join(given)}, or none of them")
-    assert coordinator is not None and processes is not None and process_id is not None
-    host, _, port = coordinator.rpartition(":")
-    if not (host and port.isdigit()):
-        raise UsageError(f"--coordinator={coordinator}: must be HOST:PORT of process 0")
-    if not 0 <= process_id < processes:
+    assert processes is not None and process_id is not None
+    if process_id >= processes:
         raise UsageError(
             f"--process-id={process_id}: must be from 0 to {processes - 1}, --num-processes less one"
         )

@@ -35,6 +35,7 @@ def steps(spec: str) -> tuple[int | None, int] | None:
 def profiled(spec: str, folder: str | Path) -> Iterator["Profile"]:
     """Yield a Profile whose `at(step)` is called before each step; a trace still open at the end is closed.
 
+    A line on stderr says where none of the steps was taken.
     Raises: UsageError: a `spec` that `steps` refuses.
     """
     profile = Profile(steps(spec), Path(folder))
@@ -42,6 +43,11 @@ def profiled(spec: str, folder: str | Path) -> Iterator["Profile"]:
         yield profile
     finally:
         profile.stop()
+        if profile.wanted is not None:
+            print(
+                f"warning: --profile {spec}: no step was traced, as this session took none of them",
+                file=sys.stderr,
+            )
 
 
 class Profile:

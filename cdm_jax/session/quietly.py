@@ -1,13 +1,12 @@
 """How does a thing that nobody may wait for fail? With one line, while the training goes on."""
 
 import contextlib
-import errno
 import sys
 from collections.abc import Iterator
 
 from cdm_jax.errors import DivergedError, PeerError, StoppedError
+from cdm_jax.session.failures import is_full, one_line
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
 MEANT = (StoppedError, PeerError, DivergedError)
 """What ends a run on purpose, wherever it is raised."""
 
@@ -17,7 +16,7 @@ def quietly(what: str) -> Iterator[None]:
     """Run the block; if it fails, warn in one line that begins with `what` and go on after it.
 
     Raises:
-      OSError: no space is left: then checkpoints fail too, and the run must end. Found behind a UsageError too.
+      any error behind which a full disk stands: then checkpoints fail too, and the run must end.
       StoppedError, PeerError, DivergedError: as they were raised.
     """
     try:
@@ -25,24 +24,9 @@ def quietly(what: str) -> Iterator[None]:
     except MEANT:
         raise
     except Exception as error:
-        if (full := no_space(error)) is not None:
-            raise full from None
+        if is_full(error):
+            raise
         warn(f"{what}: {one_line(error)}")
-
-
-def no_space(error: BaseException | None) -> OSError | None:
-    """The OSError of a full disk or quota that is `error` or lies behind it."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def one_line(error: BaseException) -> str:
-    """The kind of an error, with the first line of its text."""
-    text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def warn(text: str) -> None:

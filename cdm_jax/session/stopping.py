@@ -1,4 +1,4 @@
-"""How does a signal end a run that has something to save?"""
+"""How does a signal end a run, whether or not it has something to save?"""
 
 import contextlib
 import os
@@ -43,11 +43,13 @@ class Stop:
             cause, code = signal.Signals(self.signal).name, EXIT_CODES[signal.Signals(self.signal)]
         return StoppedError(f"stopped by {cause}, {state}; the same command goes on", code)
 
-    def _handle(self, number: int, _: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
             return  # the first is being obeyed
         self.signal = number
         if not self._depth:
+            if frame is not None and frame.f_code.co_name == "_xla_gc_callback":
+                return  # the collector swallows what is raised there: `deferred` will raise it
             raise self.error(None)
         line = f"{signal.Signals(number).name}: finishing the step and saving; a moment please\n"
         with contextlib.suppress(OSError):  # the terminal may be gone
@@ -74,4 +76,77 @@ def stop_on_signals() -> Iterator[Stop]:
         yield stop
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            over = isinstance(handler, Beginning)  # the run has ended: only its last words are left
+            signal.signal(number, signal.SIG_IGN if over else handler or signal.SIG_DFL)
+
+
+class Beginning:
+    """The handler of a process that has begun nothing: one line, and the end, without an exception.
+
+    One raised while modules are imported can be swallowed (by a callback of the garbage collector) or taken for
+    the module's own failure.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._said = threading.Lock()
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        if not self._said.acquire(blocking=False):
+            return  # another thread is at it
+        cause = signal.Signals(number)
+        with contextlib.suppress(OSError):
+            line = f"{self.name}: stopped by {cause.name}, nothing to save yet; the same command goes on\n"
+            os.write(2, line.encode())
+        os._exit(EXIT_CODES[cause])
+
+
+@contextlib.contextmanager
+def beginning(name: str) -> Iterator[None]:
+    """In here the first signal ends the process at once, until `stop_on_signals` takes over.
+
+    name: who says so. Nothing may be begun in here that must be cleared away. The handlers are put back at exit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict = {}
+    handler = Beginning(name)
+    try:
+        for number in EXIT_CODES:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background
+                before[number] = signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, EXIT_CODES)  # whoever started this process let them wait
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def heard_in_c() -> Iterator[None]:
+    """Lets `beginning` obey a signal while the main thread waits in C++, where Python runs no handler.
+
+    A second thread hears of it; the C++ must not keep Python's lock meanwhile.
+    """
+    if not isinstance(handler := signal.getsignal(signal.SIGTERM), Beginning):
+        yield
+        return
+    ear, mouth = os.pipe()
+    os.set_blocking(mouth, False)
+    listener = threading.Thread(target=_listen, args=(ear, handler), daemon=True)
+    listener.start()
+    before = signal.set_wakeup_fd(mouth)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(mouth)
+        listener.join()
+        os.close(ear)
+
+
+def _listen(ear: int, handler: Beginning) -> None:
+    while numbers := os.read(ear, 1):
+        if numbers[0] in set(EXIT_CODES):
+            handler(numbers[0], None)

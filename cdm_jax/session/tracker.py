@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cdm_jax.files import write_text
-from cdm_jax.session.quietly import one_line
+from cdm_jax.session.failures import one_line
 
 LAST = 60.0
 """Seconds after the end of its input in which a tracker that nobody waits for may still write."""

@@ -31,7 +31,7 @@ class Keeper:
         self.writer, self.validate, self.watch, self.goodput = writer, validate, watch, goodput
         self.best: Best = facts.get("best", [])
         self.val_loss = loss_in(facts)
-        self.most = most
+        self.most, self.saving = most, -1
 
     def keep(self, state: TrainState, step: int, validate: bool) -> None:
         """Begin to save `state`, after a validation if asked."""
@@ -39,9 +39,15 @@ class Keeper:
             with self.goodput.spend("validation"):
                 self.val_loss, pictures = self.validate(state)
             self.watch.validated(step, self.val_loss, pictures)
+            if not math.isfinite(self.val_loss):
+                self.watch.event(
+                    step, f"the validation loss of step {step} is {self.val_loss}: it can never be best"
+                )
             self.best = with_new(self.best, step, self.val_loss, self.most)
         with self.goodput.spend("checkpoint"):
             self.writer.save(step, state.trees, {"val_loss": self.val_loss, "best": self.best})
+        self.saving = step
+        self.watch.alive()
 
     def look(self, step: int) -> None:
         """Tell of a save that failed in the background; the next one is tried as if nothing had been.
@@ -49,9 +55,10 @@ class Keeper:
         Raises: CheckpointError: no space is left.
         """
         if failure := self.writer.failure():
-            self.watch.event(step, f"a checkpoint could not be kept: {failure}")
             if failure.full:
                 raise failure
+            self.best = [row for row in self.best if row[0] != self.saving]
+            self.watch.event(step, f"a checkpoint could not be kept: {failure}")
 
     def finish(self) -> None:
         """Wait for the last save. Raises: CheckpointError: it failed."""

@@ -59,6 +59,8 @@ def run_steps(trainer: Trainer, state: TrainState, first: int, store: Store, hoo
             hooks.profile.at(step)
             with spend("compile") if step == first + 1 else nullcontext():
                 state, metrics = trainer.step(state, batch)
+            if step == first + 1:
+                hooks.watch.alive()  # with the time that set-up and compilation took
             behind.append(metrics)
             if len(behind) > AHEAD:
                 asked = wait_for(behind.popleft())
@@ -146,7 +148,7 @@ def refuse_fault(trainer: Trainer, store: Store, state: TrainState) -> None:
     fault = jax.device_get(state.fault)
     if fault.step == NONE:
         return
-    leaf = leaf_names(trainer.abstract.params)[int(fault.leaf)]
+    leaf = leaf_names(trainer.abstract.params, trainer.abstract.batch_stats)[int(fault.leaf)]
     images = named_images(trainer, store, int(fault.step), fault.rows)
     raise DivergedError(
         f"step {fault.step}: {leaf} is not finite, on {images}; nothing of it is saved. "

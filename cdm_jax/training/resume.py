@@ -6,15 +6,20 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from cdm_jax import checkpoint
+from cdm_jax import checkpoint, provenance
 from cdm_jax import config as configs
 from cdm_jax.errors import CheckpointError, UsageError
+from cdm_jax.session.failures import first_line
 
 ALTERABLE = (
-    "data.store", "data.workers", "data.max_volume_gb", "train.steps", "train.devices", "train.fsdp",
+    "data.root", "data.store", "data.workers", "data.max_volume_gb", "train.steps", "train.devices", "train.fsdp",
     "train.accumulate", "train.remat", "train.log_every", "train.eval_every", "train.save_every", "train.keep_best",
+    "sampler.", "anomaly.",
 )  # fmt: skip
-"""Keys under which a run may go on with another value: they change nothing in what was done."""
+"""Beginnings of keys under which a run may go on with another value: they change nothing in what was done."""
+
+FACTS = "run.json"
+"""Who was trained on, by which versions, on which machine, in every session; and the run it goes on from, if any."""
 
 WAYS = ("auto", "never", "must")
 
@@ -34,33 +39,76 @@ class Start:
 
 
 def refuse_another_run(workdir: Path, config: ConfigDict, resume: str) -> None:
-    """Raises: UsageError: the run that stands in `workdir` is another, or `resume` forbids what there is."""
-    used = (workdir / "config.json").exists()
+    """Raises: UsageError: the run that stands in `workdir` is another, or `resume` forbids what there is.
+
+    CheckpointError: what stands there has lost its config.
+    """
+    used = is_used(workdir)
     if resume == "must" and not used:
         raise UsageError(f"{workdir}: holds no run to resume")
     if resume == "never" and used:
         raise UsageError(f"{workdir}: holds a run already; choose another folder or --resume=auto")
     if resume not in WAYS:
         source, _ = named(resume)
-        if used:
+        if used and read_facts(workdir).get("from") != str(Path(resume).absolute()):
             raise UsageError(f"{workdir}: holds a run already; --resume={resume} needs a new folder")
         refuse_another_config(source, config)
-    elif used:
+    if used:
         refuse_another_config(workdir, config)
+
+
+def is_used(workdir: Path) -> bool:
+    """Whether a run was begun in `workdir`, or something of one is left there."""
+    return any((workdir / name).exists() for name in ("config.json", FACTS)) or any(
+        workdir.glob("checkpoints/[0-9]*")
+    )
 
 
 def refuse_another_config(run: Path, config: ConfigDict) -> None:
     """Raises: UsageError: `run` was begun under another config."""
-    before, now = configs.flatten(configs.read(run / "config.json")), configs.flatten(config)
-    differing = [key for key in now if now[key] != before[key] and key not in ALTERABLE]
+    differing = [key for key in other_settings(run, config) if not key.startswith(ALTERABLE)]
     if differing:
         raise UsageError(f"{run}: holds a run with another {', '.join(differing)}; choose another folder")
 
 
+def other_settings(run: Path, config: ConfigDict) -> dict[str, tuple]:
+    """{key: (value in `run`, value now)} of all that differ."""
+    before, now = configs.flatten(configs.read(run / "config.json")), configs.flatten(config)
+    return {key: (before[key], now[key]) for key in now if now[key] != before[key]}
+
+
+def changed_settings(run: Path | None, config: ConfigDict) -> str:
+    """What a run goes on with otherwise than before, in words; "" where it is nothing."""
+    changed = other_settings(run, config) if run else {}
+    words = [f"{key} {before} -> {now}" for key, (before, now) in changed.items()]
+    if "train.steps" in changed and config.train.cosine:
+        words.append("the learning rate follows the new number of steps")
+    return f"; changed: {', '.join(words)}" if words else ""
+
+
+def read_facts(run: Path) -> dict:
+    """What `run_facts` gave; {} where there is none. Raises: CheckpointError: the file is damaged."""
+    path = run / FACTS
+    try:
+        facts = json.loads(path.read_text()) if path.exists() else {}
+        return dict(facts)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged ({first_line(error)}); bring it back from a copy") from error
+
+
+def run_facts(workdir: Path, start: Start, subjects: dict[str, list[str]]) -> dict:
+    """This session's environment and subjects, the environments of all, and the run that it went on from."""
+    before, now = read_facts(workdir), provenance.environment()
+    source = start.why.removeprefix("--resume=") if start.run not in (None, workdir) else None
+    where = (
+        {"from": str(Path(source).absolute())} if source else {k: before[k] for k in ("from",) if k in before}
+    )
+    return now | subjects | where | {"sessions": [*before.get("sessions", []), now]}
+
+
 def refuse_other_subjects(run: Path, facts: dict[str, list[str]]) -> None:
     """Raises: UsageError: `run` began with other subjects: some it learnt may validate or test now."""
-    kept = run / "run.json"
-    before = json.loads(kept.read_text()) if kept.exists() else {}
+    before = read_facts(run)
     for split, ids in facts.items():
         if apart := sorted(set(ids) ^ set(before.get(split, ids))):
             raise UsageError(
@@ -92,14 +140,14 @@ def choose_start(workdir: Path, resume: str) -> Start:
     "auto" takes the newest good checkpoint, past damaged ones, "must" and a path the newest or the named one.
     Raises: CheckpointError: it is damaged, or there are checkpoints and none is good.
     """
-    if resume not in WAYS:
-        run, step = named(resume)
-        return _exactly(run, step, f"--resume={resume}")
-    there = checkpoint.steps(workdir)
-    if not there:
-        return Start(None, 0, "no checkpoint there yet")
     if resume == "must":
         return _exactly(workdir, None, "--resume=must")
+    there = checkpoint.steps(workdir)
+    if resume not in WAYS and not there:
+        run, step = named(resume)
+        return _exactly(run, step, f"--resume={resume}")
+    if not there:
+        return Start(None, 0, "no checkpoint there yet")
     step, complaints = checkpoint.last_good(workdir)
     if step is None:
         raise CheckpointError(f"{workdir}: no good checkpoint: {'; '.join(complaints)}")

@@ -1,5 +1,6 @@
 """What does a config train: which state, by which compiled step, on which devices?"""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,20 @@ from cdm_jax.train_state import TrainState, init_state, make_train_step
 
 INPUTS = {"image": jnp.float32, "mask": jnp.bool_, "id": jnp.int32}
 """What a training step takes of a batch."""
+
+Limit = tuple[str, Callable[[Any], bool]]
+POSITIVE: Limit = ("at least 1", lambda number: number >= 1)
+NOT_NEGATIVE: Limit = ("0 or more", lambda number: 0 <= number < math.inf)
+DECAY: Limit = ("at least 0, less than 1", lambda number: 0 <= number < 1)
+
+LIMITS: dict[str, Limit] = {
+    **dict.fromkeys(("steps", "batch", "fsdp", "accumulate", "log_every", "eval_every"), POSITIVE),
+    **dict.fromkeys(("lr", "warmup", "weight_decay", "clip"), NOT_NEGATIVE),
+    **dict.fromkeys(("devices", "save_every", "keep_best"), NOT_NEGATIVE),
+    "ema": DECAY,
+    "betas": (f"two numbers, each {DECAY[0]}", lambda betas: len(betas) == 2 and all(map(DECAY[1], betas))),
+}
+"""Key of config.train -> (what its value must be, whether a value is that)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +69,10 @@ def make_trainer(config: ConfigDict, *, check: bool = True) -> Trainer:
 
     Args: check: look for numbers that are not finite at every step; off for measurements alone.
     Raises:
-      UsageError: settings that the network, the objective or the devices refuse; nothing has been computed then.
+      UsageError: settings out of range, or such that the network, the objective or the devices refuse; nothing has
+        been computed then.
     """
+    check_numbers(config)
     network, optimizer = methods.model(config), build.optimizer(config)
     objective = methods.objective(config, network)
     mesh = make_mesh(devices_for(config.train.batch, config.train.devices), config.train.fsdp)
@@ -91,6 +108,13 @@ def make_trainer(config: ConfigDict, *, check: bool = True) -> Trainer:
         config, network, objective, build.learning_rate(config), mesh, abstract, abstract_batch,
         init, resumed, jitted, lambda batch: place_batch(mesh, {name: batch[name] for name in abstract_batch}),
     )  # fmt: skip
+
+
+def check_numbers(config: ConfigDict) -> None:
+    """Raises: UsageError: a number in config.train is outside its `LIMITS`; says which."""
+    for key, (words, holds) in LIMITS.items():
+        if not holds(value := config.train[key]):
+            raise UsageError(f"config.train.{key}: {value}; it must be {words}")
 
 
 def pieces(config: ConfigDict, objective: Objective, mesh: Mesh) -> int:

@@ -2,7 +2,8 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -19,23 +20,41 @@ from cdm_jax.session.goodput import Goodput
 from cdm_jax.session.quietly import quietly
 from cdm_jax.session.trackers import Trackers, trackers
 
+PAUSE = 60.0
+"""Seconds at least from one report to the next, but for those after a validation or at the end."""
+
 
 class Watch:
-    """Tells everyone, from process 0 alone; what fails in it is a warning, but for a full disk."""
+    """Tells everyone, from process 0 alone; what fails in it is a warning, but for a full disk.
+
+    Args: clock: seconds since any fixed moment.
+    """
 
     def __init__(
-        self, workdir: Path, config: ConfigDict, goodput: Goodput, step: int, others: Trackers, bar: Progress
+        self,
+        workdir: Path,
+        config: ConfigDict,
+        goodput: Goodput,
+        step: int,
+        others: Trackers,
+        bar: Progress,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self.workdir, self.config, self.goodput, self.others, self.bar = workdir, config, goodput, others, bar
         self.reached = step
-        self.log = workdir / "metrics.jsonl"
+        self.log, self.csv = workdir / "metrics.jsonl", workdir / "metrics.csv"
         self.note = ""
+        self.clock, self.reported = clock, clock()
 
     def step(self) -> None:
         """A step was taken."""
         self.reached += 1
         self.goodput.reached(self.reached)
         self.bar.advance(self.note)
+
+    def alive(self) -> None:
+        """Something that took time is done: should the run be killed now, that is accounted for."""
+        self._state("running", self.reached)
 
     def numbers(self, step: int, numbers: dict[str, float]) -> None:
         """What is logged of a step."""
@@ -44,7 +63,9 @@ class Watch:
             self.others.log(step, numbers)
             rate = f", {numbers['slices_per_second']:.3g} slices/s" if "slices_per_second" in numbers else ""
             self.note = f"loss {numbers['loss']:.4f}{rate}"
-            self.state("running", step)
+            self._state("running", step)
+            if self.clock() - self.reported >= PAUSE:
+                self._report()
 
     def event(self, step: int, text: str) -> None:
         """What happened to the run, for the terminal and the log."""
@@ -62,33 +83,34 @@ class Watch:
                 )
                 for name, rows in pictures.items():
                     draw_rows(self.workdir / f"{name}.png", rows)
-            self.report()
+            self._report()
+
+    def ended(self, state: str, reason: str = "") -> None:
+        """How the run ended."""
+        self._state(state, self.reached, reason)
+        self._report()
 
     def _record(self, step: int, record: dict) -> None:
         with quietly(str(self.log)):
             metric_log.append(self.log, {"step": step, **record})
+        with quietly(str(self.csv)):
+            metric_log.append_csv(self.csv, {"step": step, **record}, self.log)
 
-    def state(self, state: str, step: int, reason: str = "") -> None:
+    def _state(self, state: str, step: int, reason: str = "") -> None:
         """What the run does now."""
         self.goodput.write()
         with quietly(status.NAME):
             status.write(self.workdir, state, step=step, of=self.config.train.steps, reason=reason)
 
-    def ended(self, state: str, reason: str = "") -> None:
-        """How the run ended."""
-        self.state(state, self.reached, reason)
-        self.report()
-
-    def report(self) -> None:
-        """Write `metrics.csv` and `report.html` anew."""
+    def _report(self) -> None:
+        """Write `report.html` anew."""
+        self.reported = self.clock()
         with quietly("report.html"):
-            records = metric_log.read(self.log)
-            write_text(self.workdir / "metrics.csv", metric_log.to_csv(records))
             write_training_report(
                 self.workdir,
                 config=self.config.to_dict(),
                 environment=provenance.environment(),
-                records=records,
+                records=metric_log.read(self.log),
                 sessions=self.goodput.sessions(),
                 status=status.read(self.workdir),
                 base=default.get_config().to_dict(),
@@ -96,10 +118,19 @@ class Watch:
 
 
 class Nobody:
-    """The Watch of every process but the first: it says nothing, whatever it is told."""
+    """The Watch of every process but the first: it is told the same, and says nothing."""
 
-    def __getattr__(self, name: str):
-        return lambda *_, **__: None
+    def step(self) -> None: ...
+
+    def alive(self) -> None: ...
+
+    def numbers(self, step: int, numbers: dict[str, float]) -> None: ...
+
+    def event(self, step: int, text: str) -> None: ...
+
+    def validated(self, step: int, val_loss: float, pictures: dict[str, dict]) -> None: ...
+
+    def ended(self, state: str, reason: str = "") -> None: ...
 
 
 AnyWatch = Watch | Nobody
@@ -117,6 +148,7 @@ def watched(
         yield Nobody()
         return
     metric_log.rewind(workdir / "metrics.jsonl", step)
+    write_text(workdir / "metrics.csv", metric_log.to_csv(metric_log.read(workdir / "metrics.jsonl")))
     with (
         trackers(log, workdir, config.to_dict(), step) as others,
         Progress(config.train.steps, "train", "step", start=step) as bar,
