@@ -66,10 +66,7 @@ def test_the_first_bad_step_its_leaf_and_its_images_are_kept(step, value):
 
 def test_a_gradient_or_a_parameter_is_named(step):
     fault, _ = after(step, images(1, 1e38), params=PARAMS | {"a": {"scale": jnp.zeros(3)}})
-    assert (
-        leaf_names(PARAMS, STATS)[fault.leaf] == "a norm of gradients, parameters or statistics"
-        and fault.step == 1
-    )
+    assert leaf_names(PARAMS, STATS)[fault.leaf] == "gradient a/scale" and fault.step == 1
     spoilt = PARAMS | {"b": jnp.array([[1.0, -jnp.inf], [jnp.inf, 1.0]])}
     assert leaf_names(PARAMS, STATS)[after(step, images(), params=spoilt)[0].leaf] == "the loss"
 

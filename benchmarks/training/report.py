@@ -34,6 +34,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "% of matrix peak": number("percent_of_peak", ".0f"),
     "% waiting for input": number("percent_waiting", ".2f"),
     "check, % of a step": lambda row: f"{row['check_percent']:.2f} ± {row['check_percent_iqr']:.1g}",
+    "check alone, %": lambda row: f"{row['check_alone_percent']:.2f}",
     "compile, s": number("compile_s"),
     "torch compile, s": number("torch_compile_s"),
     "program, GB": number("program_total_gb"),
