@@ -23,7 +23,6 @@ too, torch's default of spinning there took 5 to 40 times as long (demo, 2 cores
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -36,10 +35,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from command_line import Parser  # noqa: E402
 from speed.brain import Brain, brain_slices  # noqa: E402
-from speed.cells import PRESETS, TORCH_MODES, Cell, make_cells  # noqa: E402
+from speed.cells import PRESETS, Cell, make_cells  # noqa: E402
 from speed.machine import environment, matrix_peak, without_cache  # noqa: E402
 from speed.measure import measure  # noqa: E402
-from speed.report import described, markdown, read_rows, write_report  # noqa: E402
+from speed.report import described, markdown, write_report  # noqa: E402
+from speed.rows import TORCH_MODES, failed, keep, make_file, show, verdict  # noqa: E402
 from speed.weights import random_variables  # noqa: E402
 
 from cdm_jax import build  # noqa: E402
@@ -110,16 +110,14 @@ def main(arguments: list[str] | None = None) -> int:
         args, overrides = parser().parse_known_args(arguments)
         cells = make_cells(args, overrides)
         brain = brain_slices(cells[0].config, args.slices)
-        if args.json is not None:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.open("a").close()
+        make_file(args.json)
     except (CdmError, OSError) as error:
         print(f"sample_speed: {error}", file=sys.stderr)
         return error.exit_code if isinstance(error, CdmError) else UsageError.exit_code
     with without_cache():
         rows = list(run(cells, brain, args, overrides))
-    report(args, rows)
-    return verdict(rows)
+    show(args, rows, "sample_speed", markdown, write_report)
+    return verdict(rows, named, off)
 
 
 def run(
@@ -138,42 +136,19 @@ def run(
                 peaks[dtype] = matrix_peak(build.DTYPES[dtype], cell.devices[0])
             row |= measure(cell, variables, brain, peaks[dtype], args.repeats)
         except Exception as error:  # the other cells still count
-            row |= {"status": "FAILED", "error": one_line(error)}
-        if args.json is not None:
-            with args.json.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-        print(
-            f"{number}/{len(cells)} {described(row)}, {dtype}: {row['status']}", file=sys.stderr, flush=True
-        )
+            row |= failed(error)
+        keep(args.json, row)
+        print(f"{number}/{len(cells)} {named(row)}: {row['status']}", file=sys.stderr, flush=True)
         yield row
 
 
-def one_line(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words[:300]}"
+def named(row: dict[str, Any]) -> str:
+    return f"{described(row)}, {row['dtype']}"
 
 
-def report(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    """Print the run's table; write that of the whole file, and the chart, where there is a place for them."""
-    print(markdown(rows))
-    if args.json is None and args.out is None:
-        return
-    stem = args.json.with_suffix("") if args.json is not None else Path("sample_speed")
-    stem = stem if args.out is None else args.out / stem.name
-    everything = rows if args.json is None else read_rows(args.json)
-    for path in write_report(stem, everything):
-        print(f"written: {path}")
-
-
-def verdict(rows: list[dict[str, Any]]) -> int:
-    """0, or 1 after saying loudly which rows are no good."""
-    bad = [row for row in rows if row["status"] != "ok"]
-    for row in bad:
-        reason = row.get("error") or (
-            f"outputs differ by {row['largest_difference']:.2e}, allowed are {row['tolerance']:.0e}"
-        )
-        print(f"{row['status']}: {described(row)}, {row['dtype']}: {reason}", file=sys.stderr)
-    return 1 if bad else 0
+def off(row: dict[str, Any]) -> str:
+    """How far a mismatched row's outputs lie apart."""
+    return f"outputs differ by {row['largest_difference']:.2e}, allowed are {row['tolerance']:.0e}"
 
 
 if __name__ == "__main__":

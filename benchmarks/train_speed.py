@@ -22,7 +22,6 @@ Packages and environment variables are as in `sample_speed.py`, which see.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -36,9 +35,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from command_line import Parser, at_least, counts  # noqa: E402
 from speed.brain import Brain, brain_slices  # noqa: E402
 from speed.machine import environment, matrix_peak, without_cache  # noqa: E402
-from speed.report import read_rows  # noqa: E402
+from speed.rows import TORCH_MODES, failed, keep, make_file, show, verdict  # noqa: E402
 from speed.weights import random_variables  # noqa: E402
-from training.cells import PRESETS, SWITCH, TORCH_MODES, WORK, Cell, make_cells  # noqa: E402
+from training.cells import PRESETS, SWITCH, WORK, Cell, make_cells  # noqa: E402
 from training.feed import make_batches  # noqa: E402
 from training.measure import measure  # noqa: E402
 from training.report import described, markdown, write_report  # noqa: E402
@@ -94,16 +93,14 @@ def main(arguments: list[str] | None = None) -> int:
         args, overrides = parser().parse_known_args(arguments)
         cells = make_cells(lists(args), overrides)
         brain = brain_slices(cells[0].config)
-        if args.json is not None:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.open("a").close()
+        make_file(args.json)
     except (CdmError, OSError) as error:
         print(f"train_speed: {error}", file=sys.stderr)
         return error.exit_code if isinstance(error, CdmError) else UsageError.exit_code
     with without_cache():
         rows = list(run(cells, brain, args, overrides))
-    report(args, rows)
-    return verdict(rows)
+    show(args, rows, "train_speed", markdown, write_report)
+    return verdict(rows, described, off)
 
 
 def run(
@@ -125,41 +122,18 @@ def run(
                 cell, variables, batches, flops, peaks[dtype], args.rounds, args.steps, check=args.check
             )
         except Exception as error:  # the other cells still count
-            row |= {"status": "FAILED", "error": one_line(error)}
-        if args.json is not None:
-            with args.json.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            row |= failed(error)
+        keep(args.json, row)
         print(f"{number}/{len(cells)} {described(row)}: {row['status']}", file=sys.stderr, flush=True)
         yield row
 
 
-def one_line(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words[:300]}"
-
-
-def report(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    """Print the run's table; write that of the whole file, and the chart, where there is a place for them."""
-    print(markdown(rows))
-    if args.json is None and args.out is None:
-        return
-    stem = args.json.with_suffix("") if args.json is not None else Path("train_speed")
-    stem = stem if args.out is None else args.out / stem.name
-    everything = rows if args.json is None else read_rows(args.json)
-    for path in write_report(stem, everything):
-        print(f"written: {path}")
-
-
-def verdict(rows: list[dict[str, Any]]) -> int:
-    """0, or 1 after saying loudly which rows are no good."""
-    bad = [row for row in rows if row["status"] != "ok"]
-    for row in bad:
-        reason = row.get("error") or (
-            f"first losses {row['first_loss']:.6g}, torch's off by {row.get('loss_difference', 0):.1e} and its "
-            f"gradient norm by {row.get('grad_norm_difference', 0):.1e} of that"
-        )
-        print(f"{row['status']}: {described(row)}: {reason}", file=sys.stderr)
-    return 1 if bad else 0
+def off(row: dict[str, Any]) -> str:
+    """How far a mismatched row's first steps lie apart."""
+    return (
+        f"first losses {row['first_loss']:.6g}, torch's off by {row.get('loss_difference', 0):.1e} and its "
+        f"gradient norm by {row.get('grad_norm_difference', 0):.1e} of that"
+    )
 
 
 if __name__ == "__main__":

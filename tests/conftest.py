@@ -3,9 +3,13 @@
 import fcntl
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what runs in its background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests compile more than they run.
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"

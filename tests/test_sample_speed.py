@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import sample_speed  # noqa: E402
 from speed import brain, cells, machine  # noqa: E402
 from speed import report as speed_report  # noqa: E402
+from speed import rows as speed_rows  # noqa: E402
 from speed.cost import flops, flops_per_slice  # noqa: E402
 from speed.measure import TOLERANCE, status  # noqa: E402
 from speed.timing import alternate, median_iqr  # noqa: E402
@@ -156,7 +157,7 @@ def test_bad_input_is_one_line_and_exit_2(words, told, capsys, monkeypatch):
 
 
 def test_absent_torch_names_the_extra_only_when_asked_for(capsys, monkeypatch):
-    monkeypatch.setattr(cells, "has_torch", lambda: False)
+    monkeypatch.setattr(speed_rows, "has_torch", lambda: False)
     assert sample_speed.main([*SMALL, "--torch=eager"]) == 2
     assert "pip install 'cdm_jax[bench]'" in capsys.readouterr().err
     args, overrides = sample_speed.parser().parse_known_args([*SMALL, "--sampler=single_step"])

@@ -131,7 +131,7 @@ def test_an_image_without_hidden_patches_is_a_dense_one(name):
 
 def test_every_encoder_pretrains_with_the_weights_it_has_under_its_head():
     image, active = jnp.zeros((1, 96, 96, 1)), jnp.zeros((1, 3, 3), bool)
-    for name in ENCODERS:
+    for name in ENCODERS.keys() - {"one_block"}:  # of the tests, without the stages that SparK needs
         net = SparK(make_encoder(name, None))
         output, template = jax.eval_shape(net.init_with_output, jax.random.key(0), image, active)
         assert (output.shape, output.dtype) == (image.shape, jnp.float32)

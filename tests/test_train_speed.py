@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import train_speed  # noqa: E402
 from speed import machine  # noqa: E402
+from speed import rows as speed_rows  # noqa: E402
 from speed.brain import Brain, random_head  # noqa: E402
 from speed.weights import random_variables  # noqa: E402
 from training import cells, clock, feed, measure, report, sides  # noqa: E402
@@ -113,7 +114,7 @@ def test_another_first_loss_is_a_mismatch_and_the_check_is_weighed(tmp_path, cap
     monkeypatch.setattr(measure, "theirs", lambda *_: side(1.01))
     monkeypatch.setattr(measure, "take_turns", turns)
     monkeypatch.setattr(train_speed, "step_flops", lambda config: 1.0)
-    monkeypatch.setattr(cells, "has_torch", lambda: True)
+    monkeypatch.setattr(speed_rows, "has_torch", lambda: True)
     file = tmp_path / "train.jsonl"
     assert train_speed.main([*SMALL, "--torch=eager", "--check", f"--json={file}"]) == 1
     (row,) = rows_of(file)
@@ -187,7 +188,7 @@ def test_bad_input_is_one_line_and_exit_2(words, told, capsys, monkeypatch):
 
 
 def test_absent_torch_names_the_extra_only_when_asked_for(capsys, monkeypatch):
-    monkeypatch.setattr(cells, "has_torch", lambda: False)
+    monkeypatch.setattr(speed_rows, "has_torch", lambda: False)
     assert train_speed.main([*SMALL, "--torch=eager"]) == 2
     assert "pip install 'cdm_jax[bench]'" in capsys.readouterr().err
     assert [cell.about["torch"] for cell in asked()] == ["off"]

@@ -15,10 +15,9 @@ from cdm_jax.samplers import SAMPLERS
 from cdm_jax.samplers.evaluations import evaluations
 from cdm_jax.samplers.spacing import plan
 from cdm_jax.sharding import check_dtype, pick_devices
-from speed.machine import has_torch
+from speed.rows import torch_modes
 
 PRESETS = {"demo": "configs/demo.py", "paper": "configs/default.py"}
-TORCH_MODES = {"off": "ours alone", "eager": "as it is", "compile": "torch.compile"}
 IN_TORCH = ("single_step", "ensemble", "ddpm", "ddim")
 """Samplers that the torch reference has; an ensemble there is one of single steps."""
 
@@ -42,7 +41,7 @@ def make_cells(args: argparse.Namespace, overrides: list[str]) -> list[Cell]:
             raise UsageError(f"--{name} must be at least 1, not {getattr(args, name)}")
     if any(size < 1 for size in args.batch or []):
         raise UsageError(f"--batch must be at least 1 slice, not {min(args.batch)}")
-    modes = _torch_modes(args.torch)
+    modes = torch_modes(args.torch)
     devices = pick_devices(args.devices)
     for dtype in args.dtype:
         choose(build.DTYPES, dtype, "dtype")
@@ -100,16 +99,6 @@ def _levels_and_steps(sampler: str, t_starts: list[int] | None, steps: list[int]
     else:
         levels = [{"sampler.t_start": t} for t in t_starts or []] or [{}]
     return [level | {"sampler.steps": count} for level in levels for count in steps or [None]]
-
-
-def _torch_modes(asked: list[str] | None) -> list[str]:
-    if asked is None:
-        return ["eager" if has_torch() else "off"]
-    for mode in asked:
-        choose(TORCH_MODES, mode, "--torch mode")
-    if set(asked) != {"off"} and not has_torch():
-        raise UsageError("torch is not installed: pip install 'cdm_jax[bench]', or take --torch off")
-    return asked
 
 
 def _each(value) -> list:

@@ -1,13 +1,9 @@
 """What do the rows of sample_speed.py look like to a reader?"""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from cdm_jax.files import write_text
-
-Row = dict[str, Any]
+from speed.rows import Row, write_table_and_chart
 
 
 def pair(value: str, spread: str) -> Callable[[Row], str]:
@@ -96,20 +92,10 @@ def caption(row: Row) -> str:
     return f"{found['time'][:10]}, {device}, {threads}, {versions}; {row.get('input', 'no input')}"
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a JSON-lines file."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def write_report(stem: Path, rows: list[Row]) -> list[Path]:
     """Write `stem`.md and, where matplotlib is installed and a row was measured, `stem`.png; returns them."""
-    table, chart = stem.with_name(stem.name + ".md"), stem.with_name(stem.name + ".png")
-    write_text(table, markdown(rows))
-    measured = [row for row in rows if "seconds" in row]
     try:
-        from speed.chart import draw_chart
+        from speed.chart import draw_chart as draw
     except ImportError:
-        return [table]
-    if measured:
-        draw_chart(chart, measured)
-    return [table, *([chart] if measured else [])]
+        draw = None
+    return write_table_and_chart(stem, markdown(rows), [row for row in rows if "seconds" in row], draw)

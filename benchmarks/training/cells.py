@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
-from speed.cells import PRESETS, TORCH_MODES
-from speed.machine import has_torch
+from speed.cells import PRESETS
+from speed.rows import torch_modes
 
 from cdm_jax import build
 from cdm_jax import config as configs
@@ -105,14 +105,3 @@ def torch_has(config: ConfigDict) -> bool:
         and config.encoder.name in IN_TORCH
         and config.model.dropout == config.encoder.drop_path == 0
     )
-
-
-def torch_modes(asked: list[str] | None) -> list[str]:
-    """The modes to measure; where none is asked for, "eager" if torch is installed."""
-    if asked is None:
-        return ["eager" if has_torch() else "off"]
-    for mode in asked:
-        choose(TORCH_MODES, mode, "--torch mode")
-    if set(asked) != {"off"} and not has_torch():
-        raise UsageError("torch is not installed: pip install 'cdm_jax[bench]', or take --torch off")
-    return asked

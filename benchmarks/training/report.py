@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from speed.report import Row, captions, cell, number
-
-from cdm_jax.files import write_text
+from speed.report import captions, cell, number
+from speed.rows import Row, write_table_and_chart
 
 
 def milliseconds(prefix: str = "") -> Callable[[Row], str]:
@@ -76,13 +75,8 @@ def described(row: Row) -> str:
 
 def write_report(stem: Path, rows: list[Row]) -> list[Path]:
     """Write `stem`.md and, where matplotlib is installed and a row was measured, `stem`.png; returns them."""
-    table, chart = stem.with_name(stem.name + ".md"), stem.with_name(stem.name + ".png")
-    write_text(table, markdown(rows))
-    measured = [row for row in rows if "p50_s" in row]
     try:
-        from training.chart import draw_chart
+        from training.chart import draw_chart as draw
     except ImportError:
-        return [table]
-    if measured:
-        draw_chart(chart, measured)
-    return [table, *([chart] if measured else [])]
+        draw = None
+    return write_table_and_chart(stem, markdown(rows), [row for row in rows if "p50_s" in row], draw)
